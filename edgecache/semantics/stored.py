@@ -1,0 +1,182 @@
+"""A stored response: its head, its numbers, its validators, and what it was stored under.
+
+Theory
+    A response is judged once, when it is stored (``freshness.assess``), and what was judged is kept as a
+    few numbers. A lookup then compares floats: ``now - generated_at`` is the current age (RFC 9111 §4.2.3),
+    ``lifetime`` is how long it may be reused, and the three windows after it are separate
+    because they answer separate questions: ``grace`` (may I serve it while I validate?), ``if_error`` (may I
+    serve it instead of an error?) and ``keep`` (may I still ask "is it the same?").
+
+Invariants
+    * Values here are immutable; freshening makes a new value that shares the body.
+    * ``fields`` are what is delivered: no connection-specific field, no field addressed to this cache only,
+      ``Date`` always present, ``Age`` and ``Content-Length`` absent (they are computed at delivery).
+    * ``body`` is the whole content of ``content_range`` if that is set, else of the whole representation.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import NewType, Protocol
+
+from edgecache.http.message import Pair, ResponseHead, fields_of
+
+__all__ = [
+    "Basis",
+    "Birth",
+    "Body",
+    "CacheKey",
+    "ContentRange",
+    "Freshness",
+    "Selecting",
+    "StoredResponse",
+    "Validators",
+]
+
+CacheKey = NewType("CacheKey", str)
+"""What a response is stored under (RFC 9111 §2): see ``semantics.key``."""
+
+
+class Basis(enum.StrEnum):
+    """Where a freshness lifetime came from (RFC 9111 §4.2.1), first that applies."""
+
+    TARGETED = "targeted"
+    SURROGATE = "surrogate-control"
+    S_MAXAGE = "s-maxage"
+    MAX_AGE = "max-age"
+    EXPIRES = "expires"
+    HEURISTIC = "heuristic"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """The numbers that decide about reuse. Instants are POSIX seconds, durations seconds.
+
+    Attributes:
+        generated_at: when the response was generated or last validated by the origin, by our clock:
+            response_time - corrected_initial_age.
+        lifetime: freshness lifetime.
+        grace: stale-while-revalidate window after ``lifetime`` (RFC 5861 §3).
+        if_error: stale-if-error window after ``lifetime`` (RFC 5861 §4).
+        if_unreachable: window after ``lifetime`` in which it may be served to a disconnected client's edge.
+        keep: how long after the longest window it is worth keeping as a validation candidate.
+        basis: where ``lifetime`` came from.
+        must_validate: ``no-cache``: never reuse without validation, fresh or not (RFC 9111 §5.2.2.4).
+        never_stale: ``must-revalidate``, ``proxy-revalidate`` or ``s-maxage``: no stale serving whatsoever.
+        immutable: RFC 8246: while fresh, a client's reload does not cause validation.
+    """
+
+    generated_at: float
+    lifetime: float
+    grace: float = 0.0
+    if_error: float = 0.0
+    if_unreachable: float = 0.0
+    keep: float = 0.0
+    basis: Basis = Basis.NONE
+    must_validate: bool = False
+    never_stale: bool = False
+    immutable: bool = False
+
+    def age(self, now: float) -> float:
+        """Current age in seconds (RFC 9111 §4.2.3), never negative."""
+        return max(0.0, now - self.generated_at)
+
+    def ttl(self, now: float) -> float:
+        """Remaining freshness in seconds, negative when stale (RFC 9211 §2.4)."""
+        return self.lifetime - self.age(now)
+
+    def is_fresh(self, now: float) -> bool:
+        """Whether the lifetime exceeds the current age (RFC 9111 §4.2)."""
+        return self.lifetime > self.age(now)
+
+    @property
+    def discard_at(self) -> float:
+        """Instant after which the response can be of no use at all."""
+        return self.generated_at + self.lifetime + max(self.grace, self.if_error, self.if_unreachable, self.keep)
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """What a conditional request can be made of (RFC 9110 §8.8); values as received."""
+
+    etag: str | None = None
+    last_modified: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.etag is not None or self.last_modified is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Selecting:
+    """Selecting fields (RFC 9111 §4.1): names that ``Vary`` nominated, and the stored request's values.
+
+    ``names`` are lower case and sorted; ``values`` are normalised, None where the request had no such field.
+    """
+
+    names: tuple[str, ...] = ()
+    values: tuple[str | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRange:
+    """Which bytes of a representation a 206 holds (RFC 9110 §14.4): first and last inclusive.
+
+    ``complete`` is the representation's length in bytes, None when the origin said ``*``.
+    """
+
+    first: int
+    last: int
+    complete: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """The purge ledger's position when the origin request of a response was sent."""
+
+    epoch: bytes
+    sequence: int
+
+
+class Body(Protocol):
+    """A stored body: immutable bytes that may or may not be in this process's memory."""
+
+    @property
+    def size(self) -> int:
+        """Length in bytes."""
+        ...
+
+    @property
+    def local(self) -> tuple[bytes, ...] | None:
+        """All of it, when it is in this process's memory."""
+        ...
+
+    def read(self, start: int, stop: int) -> AsyncIterator[bytes | memoryview]:
+        """Yield the bytes of ``[start, stop)``; raise ``StoreError`` when they cannot be had."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredResponse:
+    """What a store holds and a lookup returns."""
+
+    key: CacheKey
+    status: int
+    fields: tuple[Pair, ...]
+    body: Body
+    freshness: Freshness
+    birth: Birth
+    selecting: Selecting = Selecting()
+    validators: Validators = Validators()
+    content_range: ContentRange | None = None
+    tags: frozenset[str] = frozenset()
+    response_time: float = 0.0
+    uri: str = ""
+    rendered: bytes = field(default=b"", compare=False)
+    """Status line and ``fields`` as bytes, rendered once when stored."""
+
+    def head(self) -> ResponseHead:
+        """The head as a value with case-insensitive fields."""
+        return ResponseHead(self.status, fields_of(self.fields))

@@ -1,0 +1,99 @@
+"""The contract of every store. ``tests/stores/contract.py`` runs it against each of them.
+
+Theory
+    A response is stored whole or not at all: a body still on its way lives in the engine's fill, and only
+    when its framing says that it is complete is the response put here, in one step. So there is nothing
+    half-written to clean up, and no reader ever sees a part.
+
+Contract
+    * Under one key there are up to ``max_variants`` responses with different selecting values
+      (RFC 9111 §4.1), or different content ranges of one of them. ``put`` replaces the one with equal
+      ``selecting`` (and, between partial ones, takes the new one's place: combining is the engine's work).
+    * ``lookup`` returns the responses under a key, most recently stored first; whether one may be
+      used is for the semantics to decide. Looking one up counts as a use for eviction.
+    * ``replace`` swaps a head after validation; it does nothing when ``old`` is no longer there, so
+      a late 304 never brings back what a purge, an eviction or a newer response removed.
+    * A store keeps within its bounds at every moment, counting bodies, heads, keys and its own index.
+    * Nothing but ``StoreError`` is raised, and losing a response is always allowed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from edgecache.semantics.stored import CacheKey, StoredResponse
+
+__all__ = ["LocalStore", "Store", "StoreStatistics"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreStatistics:
+    """A snapshot. ``bytes`` counts everything the store keeps, against ``max_bytes``."""
+
+    responses: int
+    keys: int
+    bytes: int
+    max_bytes: int
+    evictions: int
+    refused: int
+
+
+class Store(Protocol):
+    """Where responses rest; any tier."""
+
+    async def lookup(self, key: CacheKey) -> tuple[StoredResponse, ...]:
+        """Return the responses under ``key``, newest first."""
+        ...
+
+    async def put(self, response: StoredResponse) -> bool:
+        """Store a complete response; False when it was refused (too large for this store)."""
+        ...
+
+    async def replace(self, old: StoredResponse, new: StoredResponse) -> bool:
+        """Put ``new`` in the place of ``old``; False when ``old`` is no longer stored."""
+        ...
+
+    async def remove(self, response: StoredResponse) -> bool:
+        """Remove one response; False when it was no longer stored."""
+        ...
+
+    async def remove_key(self, key: CacheKey) -> int:
+        """Remove every response under ``key``; return how many there were."""
+        ...
+
+    async def clear(self) -> None:
+        """Remove everything that is this store's own, and nothing else."""
+        ...
+
+    async def close(self) -> None:
+        """Release connections and memory; the store is not used afterwards."""
+        ...
+
+    def statistics(self) -> StoreStatistics:
+        """Return a snapshot of the store's size and history."""
+        ...
+
+
+class LocalStore(Store, Protocol):
+    """A store in this process's memory: the same operations, also without waiting."""
+
+    def lookup_now(self, key: CacheKey) -> tuple[StoredResponse, ...]:
+        """As ``lookup``."""
+        ...
+
+    def put_now(self, response: StoredResponse) -> bool:
+        """As ``put``."""
+        ...
+
+    def replace_now(self, old: StoredResponse, new: StoredResponse) -> bool:
+        """As ``replace``."""
+        ...
+
+    def remove_now(self, response: StoredResponse) -> bool:
+        """As ``remove``."""
+        ...
+
+    def remove_key_now(self, key: CacheKey) -> int:
+        """As ``remove_key``."""
+        ...
