@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from typing import NewType, Protocol
 
 from edgecache.http.message import Pair, ResponseHead, fields_of
+from edgecache.http.ranges import ContentRange
 
 __all__ = [
     "Basis",
     "Birth",
     "Body",
     "CacheKey",
-    "ContentRange",
     "Freshness",
     "Selecting",
     "StoredResponse",
@@ -118,18 +118,6 @@ class Selecting:
 
     names: tuple[str, ...] = ()
     values: tuple[str | None, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ContentRange:
-    """Which bytes of a representation a 206 holds (RFC 9110 §14.4): first and last inclusive.
-
-    ``complete`` is the representation's length in bytes, None when the origin said ``*``.
-    """
-
-    first: int
-    last: int
-    complete: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,163 @@
+"""Freshness (RFC 9111 §4.2): how long a response may be reused, judged once, when it is stored.
+
+Theory
+    ``govern`` finds the one set of directives that speaks to this cache: a targeted field (RFC 9213) if there is a
+    valid one, else Surrogate-Control, else Cache-Control. Everything after asks that set and nobody else.
+    ``assess`` then turns a head and two instants into a ``Freshness``.
+
+    The current age starts from ``corrected_age_value`` (Age + response delay), not from our clock minus the
+    origin's Date: RFC 9111 §4.2.3 wants ``apparent_age`` only where caches too old to send Age may be in between,
+    so it is used just for responses that came through an intermediary (``Via``) without Age.
+    An origin whose clock is wrong therefore loses nothing.
+
+Invariants
+    * Invalid freshness information means stale (§4.2.1): an Age that is not one number, a max-age
+      that is none, an Expires that is no date.
+    * A window for serving stale is only ever opened by the origin's word or the operator's policy, and
+      never against must-revalidate, proxy-revalidate or no-cache (§4.2.4). s-maxage closes
+      the operator's windows too (§5.2.2.10), but not a stale-while-revalidate or stale-if-error that
+      stands beside it: whoever writes both means both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from edgecache.http.cache_control import ResponseDirectives, parse_response, parse_surrogate_control, parse_targeted
+from edgecache.http.fields import combined, parse_age, parse_http_date
+from edgecache.http.message import FieldsView, ResponseHead
+from edgecache.semantics.policy import Policy
+from edgecache.semantics.stored import Basis, Freshness
+
+__all__ = ["HEURISTICALLY_CACHEABLE", "Governing", "assess", "date_of", "govern", "has_explicit_lifetime"]
+
+HEURISTICALLY_CACHEABLE: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
+"""Status codes defined as heuristically cacheable (RFC 9110 §15.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Governing:
+    """The directives that apply to this cache; ``targeted`` names the kind of field when it was not Cache-Control."""
+
+    directives: ResponseDirectives
+    targeted: Basis | None = None
+
+
+def govern(fields: FieldsView, policy: Policy) -> Governing:
+    """Return the directives that this cache obeys (RFC 9213 §2.2: the first valid target wins, whole)."""
+    for name in policy.targeted_fields:
+        directives = parse_targeted(fields, name)
+        if directives is not None:
+            return Governing(directives, Basis.TARGETED)
+    if policy.surrogate_control:
+        directives = parse_surrogate_control(fields, policy.name)
+        if directives is not None:
+            return Governing(directives, Basis.SURROGATE)
+    return Governing(parse_response(fields))
+
+
+def has_explicit_lifetime(fields: FieldsView, governing: Governing) -> bool:
+    """Whether the origin itself said how long the response is fresh (RFC 9111 §4.2.1)."""
+    directives = governing.directives
+    if directives.s_maxage is not None or directives.max_age is not None:
+        return True
+    return governing.targeted is None and "expires" in fields
+
+
+def date_of(fields: FieldsView, response_time: float) -> float:
+    """Return the instant of Date, or of receipt when there is no valid one (RFC 9110 §6.6.1)."""
+    value = combined(fields, "date")
+    instant = parse_http_date(value, response_time) if value is not None else None
+    return response_time if instant is None else instant
+
+
+def assess(
+    head: ResponseHead, governing: Governing, policy: Policy, *, request_time: float, response_time: float
+) -> Freshness:
+    """Return the numbers that decide about reuse. Instants are POSIX seconds by this cache's clock."""
+    directives = governing.directives
+    initial_age, age_is_valid = _corrected_initial_age(head.fields, request_time, response_time)
+    basis, lifetime = _lifetime(head, governing, policy, response_time)
+    if not age_is_valid:
+        lifetime = 0.0
+    grace, if_error, if_unreachable = _stale_windows(directives, policy)
+    has_validator = "etag" in head.fields or "last-modified" in head.fields
+    return Freshness(
+        generated_at=response_time - initial_age,
+        lifetime=lifetime,
+        grace=grace,
+        if_error=if_error,
+        if_unreachable=if_unreachable,
+        keep=policy.keep if has_validator else 0.0,
+        basis=basis,
+        must_validate=directives.no_cache,
+        never_stale=_forbids_stale(directives) or directives.s_maxage is not None,
+        immutable=directives.immutable,
+    )
+
+
+def _corrected_initial_age(fields: FieldsView, request_time: float, response_time: float) -> tuple[float, bool]:
+    """RFC 9111 §4.2.3; the second value is False when Age is present but invalid."""
+    age_value = parse_age(fields)
+    corrected_age_value = (age_value or 0) + max(0.0, response_time - request_time)
+    if "age" not in fields and "via" in fields:
+        apparent_age = response_time - date_of(fields, response_time)
+        corrected_age_value = max(corrected_age_value, apparent_age)
+    return corrected_age_value, age_value is not None
+
+
+def _lifetime(head: ResponseHead, governing: Governing, policy: Policy, response_time: float) -> tuple[Basis, float]:
+    """RFC 9111 §4.2.1: s-maxage, max-age, Expires, then a heuristic."""
+    directives = governing.directives
+    if directives.s_maxage is not None:
+        return governing.targeted or Basis.S_MAXAGE, float(directives.s_maxage)
+    if directives.max_age is not None:
+        return governing.targeted or Basis.MAX_AGE, float(directives.max_age)
+    if governing.targeted is None and "expires" in head.fields:
+        return Basis.EXPIRES, _expires_lifetime(head.fields, response_time)
+    heuristic = _heuristic_lifetime(head, directives, policy, response_time)
+    return (Basis.HEURISTIC, heuristic) if heuristic > 0 else (Basis.NONE, 0.0)
+
+
+def _expires_lifetime(fields: FieldsView, response_time: float) -> float:
+    """Expires - Date; anything that is not one date is in the past (RFC 9111 §5.3)."""
+    value = combined(fields, "expires")
+    expires = None if value is None else parse_http_date(value, response_time)
+    if expires is None:
+        return 0.0
+    return max(0.0, expires - date_of(fields, response_time))
+
+
+def _heuristic_lifetime(
+    head: ResponseHead, directives: ResponseDirectives, policy: Policy, response_time: float
+) -> float:
+    """RFC 9111 §4.2.2: a share of the time since Last-Modified, where the status or ``public`` allows it."""
+    if head.status not in HEURISTICALLY_CACHEABLE and not directives.public:
+        return 0.0
+    if directives.no_cache or "no-cache" in (combined(head.fields, "pragma") or "").lower():
+        return 0.0
+    value = combined(head.fields, "last-modified")
+    modified = None if value is None else parse_http_date(value, response_time)
+    if modified is None:
+        return 0.0
+    unchanged_for = date_of(head.fields, response_time) - modified
+    return max(0.0, min(policy.heuristic_max, policy.heuristic_fraction * unchanged_for))
+
+
+def _forbids_stale(directives: ResponseDirectives) -> bool:
+    return directives.must_revalidate or directives.proxy_revalidate or directives.no_cache
+
+
+def _stale_windows(directives: ResponseDirectives, policy: Policy) -> tuple[float, float, float]:
+    """Return grace, if_error and if_unreachable, each in seconds after the lifetime."""
+    if _forbids_stale(directives):
+        return 0.0, 0.0, 0.0
+    operator_may = directives.s_maxage is None
+    grace = directives.stale_while_revalidate
+    if_error = directives.stale_if_error
+    return (
+        float(grace) if grace is not None else policy.grace * operator_may,
+        float(if_error) if if_error is not None else policy.if_error * operator_may,
+        max(float(if_error or 0), policy.if_unreachable * operator_may),
+    )

@@ -1,0 +1,70 @@
+"""Every reason a decision can have: one closed list.
+
+The same word is the ``detail`` of Cache-Status, a column of the access log, a label of a metric and a heading of
+the documentation. A reason that no test produces is a reason to delete it.
+"""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["Reason"]
+
+
+class Reason(enum.StrEnum):
+    """Why something was, or was not, served from or put into the store."""
+
+    explanation: str
+
+    def __new__(cls, token: str, explanation: str) -> Reason:
+        """Make a member whose value is its token."""
+        member = str.__new__(cls, token)
+        member._value_ = token
+        member.explanation = explanation
+        return member
+
+    # Served from the store.
+    FRESH = "fresh", "freshness lifetime exceeds the current age (RFC 9111 §4.2)"
+    GRACE = "grace", "stale, served while one request validates it (RFC 5861 §3)"
+    MAX_STALE = "max-stale", "stale, and the request accepts that (RFC 9111 §5.2.1.2)"
+    IF_ERROR = "if-error", "stale, served in the place of a server error (RFC 5861 §4)"
+    UNREACHABLE = "unreachable", "stale, served because the origin cannot be reached (RFC 9111 §4.2.4)"
+    VALIDATED = "validated", "the origin answered 304 (RFC 9111 §4.3.4)"
+    COLLAPSED = "collapsed", "another request's fetch answered this one too (RFC 9111 §4)"
+
+    # Forwarded.
+    URI_MISS = "uri-miss", "nothing is stored under this key"
+    VARY_MISS = "vary-miss", "what is stored was selected by other request fields (RFC 9111 §4.1)"
+    STALE = "stale", "the current age has reached the freshness lifetime (RFC 9111 §4.2)"
+    NO_CACHE = "no-cache", "the response must be validated before each reuse (RFC 9111 §5.2.2.4)"
+    RELOAD = "reload", "the request asks for validation: no-cache, max-age or min-fresh (RFC 9111 §5.2.1)"
+    PARTIAL = "partial", "only some bytes of the representation are stored (RFC 9111 §3.3)"
+    METHOD = "method", "the method's responses are not reused (RFC 9111 §2)"
+    PRECONDITION = "precondition", "If-Match and If-Unmodified-Since are the origin's to evaluate (RFC 9111 §4.3.2)"
+    UPGRADE = "upgrade", "the request asks to leave HTTP (RFC 9110 §7.8)"
+    CONTENT = "request-content", "the request has content that is no part of a key"
+    HIT_FOR_MISS = "hit-for-miss", "the last answer under this key could not be stored, so nobody waits for this one"
+    ONLY_IF_CACHED = "only-if-cached", "the request forbids forwarding (RFC 9111 §5.2.1.7)"
+
+    # Not stored.
+    STATUS = "status", "the status code is not one that may be stored here (RFC 9111 §3)"
+    NOT_UNDERSTOOD = "must-understand", "the status code's caching requirements are not known (RFC 9111 §5.2.2.3)"
+    NO_STORE = "no-store", "the response says no-store (RFC 9111 §5.2.2.5)"
+    REQUEST_NO_STORE = "request-no-store", "the request says no-store (RFC 9111 §5.2.1.5)"
+    PRIVATE = "private", "the response is for one user (RFC 9111 §5.2.2.7)"
+    AUTHORIZATION = "authorization", "the request was authenticated and the response does not allow sharing (§3.5)"
+    SET_COOKIE = "set-cookie", "the response sets a cookie, which would be replayed to everybody"
+    REQUEST_COOKIE = "request-cookie", "the request had a cookie and the response no explicit lifetime"
+    VARY_STAR = "vary-star", "Vary: * can match no other request (RFC 9111 §4.1)"
+    NO_FRESHNESS = "no-freshness", "neither a lifetime nor a validator: it could never be reused"
+    CLOSE_DELIMITED = "close-delimited", "the end of the body cannot be told from a broken connection (RFC 9112 §8)"
+    CONTENT_RANGE = "content-range", "a 206 whose Content-Range is missing, invalid or of another size (§14.4)"
+    TOO_LARGE = "too-large", "the body exceeds the largest that is stored"
+    TRUNCATED = "truncated", "the body broke off"
+    TOO_MANY_TAGS = "too-many-tags", "more labels, or longer ones, than are kept: a purge could miss it"
+    ERROR_KEPT_OUT = "error-kept-out", "a server error does not replace a response that can still be used"
+    PURGED = "purged", "purged while it was on its way"
+
+    # Made here.
+    ORIGIN_ERROR = "origin-error", "the origin failed and nothing stored may be served instead"
+    ORIGIN_TIMEOUT = "origin-timeout", "the origin took too long and nothing stored may be served instead"

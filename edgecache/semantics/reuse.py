@@ -1,0 +1,197 @@
+"""Reuse (RFC 9111 §4): what to do with a request, given what is stored.
+
+``decide`` is the one place where the sections meet. It reads the numbers that ``freshness.assess`` left in each
+candidate, and never a header of a response. What it returns says what to do and why; doing it is the engine's.
+
+Order of the questions, each of which can end the matter:
+    1. may this request be answered from a store at all (method, preconditions)?
+    2. is there a selected response (§4.1) whose bytes cover what is asked (§3.3)?
+    3. must it be validated whatever its age (no-cache)?     4. is it fresh, and fresh enough for the request?
+    5. may it be served stale (max-stale, grace)?            6. may the request be forwarded (only-if-cached)?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from edgecache.http.cache_control import RequestDirectives, parse_request
+from edgecache.http.conditional import has_origin_conditions
+from edgecache.http.message import RequestHead
+from edgecache.http.ranges import parse_range, resolve
+from edgecache.semantics import selection
+from edgecache.semantics.key import KEYED_METHODS
+from edgecache.semantics.policy import Policy
+from edgecache.semantics.reason import Reason
+from edgecache.semantics.stored import StoredResponse
+
+__all__ = [
+    "Complete",
+    "Decision",
+    "Forward",
+    "Refuse",
+    "Serve",
+    "ServeStale",
+    "Validate",
+    "covers",
+    "decide",
+    "may_serve_instead",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """Answer with it, now."""
+
+    response: StoredResponse
+    reason: Reason = Reason.FRESH
+
+
+@dataclass(frozen=True, slots=True)
+class ServeStale:
+    """Answer with it, now, and have one background request validate it."""
+
+    response: StoredResponse
+    reason: Reason = Reason.GRACE
+
+
+@dataclass(frozen=True, slots=True)
+class Validate:
+    """Ask the origin whether it still holds (without a validator: for a new one)."""
+
+    response: StoredResponse
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Fetch the bytes that are missing and combine them (RFC 9111 §3.4). First and last are inclusive."""
+
+    response: StoredResponse
+    first: int
+    last: int | None
+    reason: Reason = Reason.PARTIAL
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """Send the request on; nothing stored helps."""
+
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """Answer 504: the request forbids what it would take to answer it."""
+
+    reason: Reason = Reason.ONLY_IF_CACHED
+
+
+Decision: TypeAlias = Serve | ServeStale | Validate | Complete | Forward | Refuse
+
+
+def decide(request: RequestHead, candidates: Sequence[StoredResponse], policy: Policy, now: float) -> Decision:
+    """Return what to do with ``request`` at ``now``, ``candidates`` being what is stored under its key."""
+    if request.method not in KEYED_METHODS:
+        return Forward(Reason.METHOD)
+    if has_origin_conditions(request.fields):
+        return Forward(Reason.PRECONDITION)
+    directives = parse_request(request.fields)
+    decision = _among(request, directives, candidates, policy, now)
+    if directives.only_if_cached and not isinstance(decision, Serve | ServeStale):
+        return Refuse()
+    return decision
+
+
+def _among(
+    request: RequestHead,
+    directives: RequestDirectives,
+    candidates: Sequence[StoredResponse],
+    policy: Policy,
+    now: float,
+) -> Decision:
+    if not candidates:
+        return Forward(Reason.URI_MISS)
+    selected = selection.select(candidates, request)
+    if not selected:
+        return Forward(Reason.VARY_MISS)
+    whole = next((stored for stored in selected if covers(stored, request)), None)
+    if whole is None:
+        return _complete(selected[0], request, now)
+    return _reuse(whole, directives, policy, now)
+
+
+def _reuse(stored: StoredResponse, directives: RequestDirectives, policy: Policy, now: float) -> Decision:
+    freshness = stored.freshness
+    if freshness.must_validate:
+        return Validate(stored, Reason.NO_CACHE)
+    if policy.honour_reload and _asks_for_validation(stored, directives, now):
+        return Validate(stored, Reason.RELOAD if freshness.is_fresh(now) else Reason.STALE)
+    if freshness.is_fresh(now):
+        return Serve(stored)
+    staleness = -freshness.ttl(now)
+    if directives.max_stale is not None and staleness <= directives.max_stale and not freshness.never_stale:
+        return Serve(stored, Reason.MAX_STALE)
+    if staleness < freshness.grace:
+        return ServeStale(stored)
+    return Validate(stored, Reason.STALE)
+
+
+def _asks_for_validation(stored: StoredResponse, directives: RequestDirectives, now: float) -> bool:
+    """RFC 9111 §5.2.1.1, .3 and .4; RFC 8246 §2 spares an immutable response the ``max-age=0`` of a reload."""
+    freshness = stored.freshness
+    if directives.no_cache:
+        return True
+    if directives.min_fresh is not None and freshness.ttl(now) < directives.min_fresh:
+        return True
+    if directives.max_age is None or directives.max_age >= freshness.age(now):
+        return False
+    if freshness.immutable and freshness.is_fresh(now):
+        return False
+    return directives.max_stale is None or freshness.age(now) > directives.max_age + directives.max_stale
+
+
+def covers(stored: StoredResponse, request: RequestHead) -> bool:
+    """Whether the stored bytes are all that the request asks for (RFC 9111 §3.3)."""
+    held = stored.content_range
+    if held is None:
+        return True
+    if held.complete is None or request.method != "GET" or "range" not in request.fields:
+        return False
+    specs = parse_range(request.fields["range"])
+    wanted = resolve(specs, held.complete) if specs is not None else ()
+    return len(wanted) == 1 and held.first <= wanted[0][0] and wanted[0][1] <= held.last
+
+
+def _complete(stored: StoredResponse, request: RequestHead, now: float) -> Decision:
+    """What is missing, when it is one run of bytes and a strong validator proves that it belongs (§3.4)."""
+    held = stored.content_range
+    etag = stored.validators.etag
+    asks_for_all = request.method == "GET" and "range" not in request.fields
+    if held is None or not asks_for_all or etag is None or etag.startswith("W/"):
+        return Forward(Reason.PARTIAL)
+    if not stored.freshness.is_fresh(now):
+        return Forward(Reason.STALE)
+    if held.first == 0:
+        return Complete(stored, held.last + 1, None)
+    if held.complete is not None and held.last == held.complete - 1:
+        return Complete(stored, 0, held.first - 1)
+    return Forward(Reason.PARTIAL)
+
+
+def may_serve_instead(stored: StoredResponse, now: float, *, unreachable: bool) -> Reason | None:
+    """Return why a stale response may take the place of a failure, or None when it may not.
+
+    ``unreachable`` tells that no response came at all; otherwise a 5xx did (RFC 5861 §4, RFC 9111 §4.2.4).
+    """
+    freshness = stored.freshness
+    if freshness.must_validate:
+        return None
+    # A fresh one, whose validation only the request asked for, has negative staleness and always qualifies.
+    staleness = -freshness.ttl(now)
+    if staleness < freshness.if_error:
+        return Reason.IF_ERROR
+    if unreachable and staleness < freshness.if_unreachable:
+        return Reason.UNREACHABLE
+    return None

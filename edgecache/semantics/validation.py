@@ -1,0 +1,107 @@
+"""Validation (RFC 9111 §4.3): asking whether a stored response still holds, and freshening it when it does.
+
+Departure
+    §4.3.4 forbids updating a stored response from a 304 that carries another strong entity tag. A 304 that answers a
+    condition of exactly one entity tag can refer to nothing but the response with that tag, so it
+    freshens that one, and the tag in the 304 is dropped like the other fields that describe the stored bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from edgecache.http.conditional import without_conditions
+from edgecache.http.message import Pair, RequestHead, ResponseHead, fields_of
+from edgecache.semantics import storing
+from edgecache.semantics.policy import Policy
+from edgecache.semantics.stored import Birth, StoredResponse
+
+__all__ = ["completing", "condition", "freshen", "head_agrees", "merge", "unconditional"]
+
+NOT_UPDATED: Final = frozenset(
+    {
+        "content-digest",
+        "content-encoding",
+        "content-length",
+        "content-md5",
+        "content-range",
+        "etag",
+        "repr-digest",
+        "transfer-encoding",
+        "vary",
+    }
+)
+"""Fields of a 304 or HEAD that describe the stored bytes or their selection, and stay as stored (RFC 9111 §3.2)."""
+
+
+def unconditional(request: RequestHead) -> RequestHead:
+    """Return the request without cache conditions and ranges: what fills a store."""
+    return _with_fields(request, without_conditions(request.fields.items()))
+
+
+def condition(request: RequestHead, stored: StoredResponse) -> RequestHead:
+    """Return the request with the stored response's validators as its only conditions (RFC 9111 §4.3.1)."""
+    pairs = without_conditions(request.fields.items())
+    if stored.validators.etag is not None:
+        pairs.append(("If-None-Match", stored.validators.etag))
+    if stored.validators.last_modified is not None:
+        pairs.append(("If-Modified-Since", stored.validators.last_modified))
+    return _with_fields(request, pairs)
+
+
+def completing(request: RequestHead, stored: StoredResponse, first: int, last: int | None) -> RequestHead:
+    """Return the request for the bytes that are missing, valid only for the same representation (RFC 9110 §13.1.5)."""
+    pairs = without_conditions(request.fields.items())
+    pairs.append(("Range", f"bytes={first}-{'' if last is None else last}"))
+    if stored.validators.etag is not None:
+        pairs.append(("If-Range", stored.validators.etag))
+    return _with_fields(request, pairs)
+
+
+def freshen(
+    request: RequestHead,
+    stored: StoredResponse,
+    answer: ResponseHead,
+    policy: Policy,
+    *,
+    birth: Birth,
+    request_time: float,
+    response_time: float,
+) -> StoredResponse:
+    """Return the stored response as updated by a 304, or by the answer to a HEAD (RFC 9111 §4.3.4, §4.3.5)."""
+    return storing.make(
+        request,
+        ResponseHead(stored.status, fields_of(merge(stored.fields, answer))),
+        stored.body,
+        policy,
+        key=stored.key,
+        birth=birth,
+        request_time=request_time,
+        response_time=response_time,
+        selecting=stored.selecting,
+    )
+
+
+def merge(stored: Iterable[Pair], answer: ResponseHead) -> list[Pair]:
+    """Return stored fields, each replaced by the answer's field of that name if it has one (RFC 9111 §3.2)."""
+    updated = {name.lower() for name in answer.fields} - NOT_UPDATED
+    pairs = [(name, value) for name, value in stored if name.lower() not in updated]
+    pairs += [(name, value) for name, value in answer.fields.items() if name.lower() in updated]
+    return pairs
+
+
+def head_agrees(stored: StoredResponse, answer: ResponseHead) -> bool:
+    """Whether the answer to a HEAD describes the stored GET (RFC 9111 §4.3.5): same validators, same length."""
+    fields = answer.fields
+    if answer.status != stored.status:
+        return False
+    if "etag" in fields and fields["etag"] != stored.validators.etag:
+        return False
+    if "last-modified" in fields and fields["last-modified"] != stored.validators.last_modified:
+        return False
+    return "content-length" not in fields or fields["content-length"] == str(stored.body.size)
+
+
+def _with_fields(request: RequestHead, pairs: Iterable[Pair]) -> RequestHead:
+    return RequestHead(request.method, request.scheme, request.authority, request.target, fields_of(pairs))
