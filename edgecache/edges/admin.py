@@ -1,0 +1,177 @@
+"""The admin listener: how operators and their tools look at a running edge. It only answers questions.
+
+Theory
+    A listener of its own, on loopback unless told otherwise, never reachable through the public port. What it shows
+    is asked of ``AdminState`` at that moment; it keeps nothing.
+
+    ``/livez``      200 while the event loop turns: restart the process when this does not answer
+    ``/readyz``     200 when requests may be sent here, 503 while starting or draining; ``?verbose`` lists the checks
+    ``/metrics``    Prometheus' formats
+    ``/v1/stats``   the same numbers as JSON
+
+Invariants
+    * GET and HEAD only: nothing here changes anything.
+    * A web page must not read this through its visitor's browser. Such a page can make its own host name resolve to
+      this address (DNS rebinding), but it cannot choose the Host field: a name that is neither configured nor
+      ``localhost`` is answered 421 (RFC 9110 §15.5.20). There is no CORS.
+    * Every response, errors included, carries ``_FIELDS``.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import time
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from edgecache.edges.metrics import Sources, expose, make_registry
+from edgecache.engine.counters import BOUNDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from aiohttp.typedefs import Handler, Middleware
+
+__all__ = ["AdminState", "Check", "make_admin"]
+
+_FIELDS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Server": "edgecache",
+    "X-Content-Type-Options": "nosniff",
+}
+_AUTHORITY: Final = re.compile(r"(?:\[(?P<literal>[^\]]+)\]|(?P<name>[^:\[\]]+))(?::[0-9]*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that readiness looked at; ``detail`` is for people."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminState(Sources):
+    """What can be asked of a running edge, beside the numbers of ``Sources``.
+
+    Attributes:
+        ready: whether requests may be sent here, and what was looked at. A failed check (Redis) may leave
+            the edge ready: it is then degraded.
+        started: POSIX seconds.
+        now: the clock, POSIX seconds.
+    """
+
+    ready: Callable[[], tuple[bool, list[Check]]]
+    started: float
+    now: Callable[[], float] = time.time
+
+
+_STATE: Final = web.AppKey("state", AdminState)
+_REGISTRY: Final = web.AppKey("registry", CollectorRegistry)
+
+
+def make_admin(state: AdminState, *, names: Iterable[str] = ()) -> web.Application:
+    """Return the application. ``names`` are the host names it answers to, beside ``localhost`` and any address."""
+    app = web.Application(middlewares=[_only_from(frozenset(name.lower() for name in names) | {"localhost"})])
+    app[_STATE] = state
+    app[_REGISTRY] = make_registry(state)
+    app.on_response_prepare.append(_add_fields)
+    app.router.add_get("/livez", _livez)
+    app.router.add_get("/readyz", _readyz)
+    app.router.add_get("/metrics", _metrics)
+    app.router.add_get("/v1/stats", _stats)
+    return app
+
+
+async def _livez(_: web.Request) -> web.Response:
+    return web.Response(text="alive\n")
+
+
+async def _readyz(request: web.Request) -> web.Response:
+    ready, checks = request.app[_STATE].ready()
+    failed = [check.name for check in checks if not check.ok]
+    lines = ["not ready" if not ready else "degraded" if failed else "ready"]
+    if failed:
+        lines[0] += f": {', '.join(failed)}"
+    if "verbose" in request.query:
+        lines += [f"[{'+' if check.ok else '-'}] {check.name} {check.detail}".rstrip() for check in checks]
+    return web.Response(status=200 if ready else 503, text="\n".join(lines) + "\n")
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    body, content_type = expose(request.app[_REGISTRY], request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={"Content-Type": content_type})
+
+
+async def _stats(request: web.Request) -> web.Response:
+    body = msgspec.json.format(msgspec.json.encode(_snapshot(request.app[_STATE])), indent=2)
+    return web.Response(body=body + b"\n", content_type="application/json")
+
+
+def _snapshot(state: AdminState) -> dict[str, Any]:
+    ready, checks = state.ready()
+    return {
+        "version": state.version,
+        "started": datetime.fromtimestamp(state.started, UTC).isoformat(timespec="seconds"),
+        "uptime_seconds": round(state.now() - state.started, 3),
+        "ready": ready,
+        "checks": [asdict(check) for check in checks],
+        "in_flight": state.in_flight(),
+        "counters": state.counters.statistics(),
+        "bounds_seconds": BOUNDS,
+        "stores": dict(state.store_statistics()),
+        "access_log": state.access_log() if state.access_log else None,
+    }
+
+
+def _only_from(names: frozenset[str]) -> Middleware:
+    """Return the middleware that answers only to ``names`` and addresses."""
+
+    @web.middleware
+    async def only_from(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if _is_addressed(request, names):
+            return await handler(request)
+        return web.Response(
+            status=421,
+            text="421: this host name is not served here; use the address, localhost, or configure the name\n",
+        )
+
+    return only_from
+
+
+def _is_addressed(request: web.Request, names: frozenset[str]) -> bool:
+    # absolute-form is for proxies, which this is not: a departure from RFC 9112 §3.2.2 that leaves Host the only name.
+    if not request.raw_path.startswith("/"):
+        return False
+    authority = request.headers.get("Host")
+    # Health checks in HTTP/1.0 send none; every browser does, and HTTP/1.1 without it never gets here.
+    return authority is None or _is_allowed(authority, names)
+
+
+def _is_allowed(authority: str, names: frozenset[str]) -> bool:
+    parts = _AUTHORITY.fullmatch(authority)
+    if parts is None:
+        return False
+    return (parts["name"] or "").lower() in names or _is_address(parts["literal"] or parts["name"])
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def _add_fields(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_FIELDS)

@@ -1,0 +1,177 @@
+"""Collapsing (RFC 9111 §4): many requests, one forward.
+
+Theory
+    A flight is one forwarded request that others may wait for. ``join`` makes the first comer its leader and everybody
+    else a follower; both then await the one ``outcome``, which is known when the response's head is. From there
+    on a follower either shares what came or goes its own way; that is for the semantics to say.
+
+    A key whose answer could not be shared is marked (hit-for-miss): while the mark lasts nobody waits there, since
+    waiting would only turn parallel requests into a queue. A shareable answer lifts the mark at once.
+
+Invariants
+    * At most one flight per key is open to joiners, and never one that a purge has overtaken: a request that comes
+      after a purge must not be answered by a fetch that began before it.
+    * Every flight is resolved exactly once, also when its task dies: then with ``Died``, and whoever was waiting may
+      lead a new one.
+    * Everything here is synchronous. Who may write: the engine's tasks, one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from edgecache.engine.fill import Fill
+from edgecache.errors import OriginError
+from edgecache.http.message import ResponseHead
+from edgecache.origin.base import OriginResponse
+from edgecache.purging.ledger import Ledger, Verdict
+from edgecache.semantics.reason import Reason
+from edgecache.semantics.stored import Birth, StoredResponse
+
+__all__ = ["Collapse", "Died", "Failed", "Filled", "Flight", "Freshened", "Outcome", "Unshared"]
+
+_MAX_MARKS: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A storable response: its head, its growing body, and what will be stored (with a body still empty)."""
+
+    head: ResponseHead
+    fill: Fill
+    prototype: StoredResponse
+    length: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Freshened:
+    """The origin answered 304: the stored response holds again."""
+
+    response: StoredResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Unshared:
+    """A response for its leader alone, which closes it."""
+
+    response: OriginResponse
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """No response came."""
+
+    error: OriginError
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The task ended without an answer; somebody else may try."""
+
+
+Outcome: TypeAlias = Filled | Freshened | Unshared | Failed | Died
+
+
+class Flight:
+    """One forwarded request and everybody who waits for it.
+
+    Attributes:
+        birth: the ledger's position from before the request was sent.
+        members: how many wait for the outcome or have not yet attached to its fill.
+        wanted: whether the fill is to be finished even when nobody reads it.
+    """
+
+    __slots__ = ("birth", "key", "members", "outcome", "uri", "wanted")
+
+    def __init__(self, key: str, uri: str, birth: Birth) -> None:
+        self.key: Final = key
+        self.uri: Final = uri
+        self.birth: Final = birth
+        self.outcome: Final[asyncio.Future[Outcome]] = asyncio.get_running_loop().create_future()
+        self.members = 0
+        self.wanted = False
+
+    def resolve(self, outcome: Outcome) -> None:
+        """Tell everybody who waits."""
+        if not self.outcome.done():
+            self.outcome.set_result(outcome)
+
+    def tags(self) -> frozenset[str]:
+        """Labels of what is coming, empty until its head is known."""
+        outcome = self.outcome.result() if self.outcome.done() else None
+        return outcome.prototype.tags if isinstance(outcome, Filled) else frozenset()
+
+    def is_open(self) -> bool:
+        """Whether a request that comes now could still share it."""
+        outcome = self.outcome.result() if self.outcome.done() else None
+        if outcome is None:
+            return True
+        return isinstance(outcome, Filled) and not outcome.fill.spilled and not outcome.fill.failed
+
+
+class Collapse:
+    """The table of flights, and the marks of keys where nobody waits."""
+
+    __slots__ = ("_flights", "_ledger", "_marks")
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._flights: dict[str, Flight] = {}
+        self._marks: OrderedDict[str, float] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def join(self, key: str, uri: str) -> tuple[Flight, bool]:
+        """Return the flight of a key and whether the caller leads it."""
+        flight = self._flights.get(key)
+        if flight is not None and flight.is_open() and self._survives(flight):
+            flight.members += 1
+            return flight, False
+        flight = self.solo(key, uri)
+        self._flights[key] = flight
+        return flight, True
+
+    def solo(self, key: str, uri: str) -> Flight:
+        """Return a flight that nobody can join."""
+        flight = Flight(key, uri, self._ledger.birth())
+        flight.members = 1
+        return flight
+
+    def is_flying(self, key: str) -> bool:
+        """Whether somebody is fetching the key now."""
+        flight = self._flights.get(key)
+        return flight is not None and self._survives(flight)
+
+    def end(self, flight: Flight) -> None:
+        """Close a flight to joiners."""
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+
+    def mark(self, key: str, until: float) -> None:
+        """Let nobody wait for this key before ``until``."""
+        self._marks[key] = until
+        self._marks.move_to_end(key)
+        if len(self._marks) > _MAX_MARKS:
+            self._marks.popitem(last=False)
+
+    def unmark(self, key: str) -> None:
+        """Let requests for this key wait for one another again."""
+        self._marks.pop(key, None)
+
+    def is_marked(self, key: str, now: float) -> bool:
+        """Whether the key's last answer could not be shared."""
+        until = self._marks.get(key)
+        if until is None:
+            return False
+        if until <= now:
+            del self._marks[key]
+            return False
+        return True
+
+    def _survives(self, flight: Flight) -> bool:
+        return self._ledger.verdict_of(flight.birth, flight.uri, flight.tags()) is Verdict.VALID

@@ -1,0 +1,318 @@
+"""From a response, stored or on its way, to what this client gets (RFC 9110 §13-14, RFC 9111 §4, RFC 9211).
+
+A representation is a head and a source of bytes. Which of 200, 206, 304 and 416 becomes of it depends on the
+request's own conditions and range, evaluated here and nowhere else, in the order of RFC 9110 §13.2.2.
+Nothing here waits: bodies that are in memory are handed out as pieces, others as a stream.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from edgecache.engine.collapse import Filled
+from edgecache.engine.exchange import Delivery, Exchange
+from edgecache.http import cache_status, conditional, ranges
+from edgecache.http.fields import format_http_date, parse_http_date
+from edgecache.http.message import (
+    FieldsView,
+    Pair,
+    RequestHead,
+    ResponseHead,
+    fields_of,
+    reason_phrase,
+)
+from edgecache.origin.base import Framing, OriginResponse
+from edgecache.semantics.policy import Policy
+from edgecache.semantics.stored import Body, StoredResponse
+from edgecache.stores.body import slices
+
+__all__ = ["Status", "filling", "passed", "stored", "synthesized"]
+
+_EMPTY = fields_of(())
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the Cache-Status member says (RFC 9211 §2)."""
+
+    fwd: cache_status.Fwd | None = None
+    fwd_status: int | None = None
+    is_stored: bool = False
+    collapsed: bool = False
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Bytes ``[first, stop)`` of a representation of ``complete`` bytes; ``complete`` is None when not known yet."""
+
+    complete: int | None
+    first: int
+    pieces: Callable[[int, int], tuple[bytes | memoryview, ...]] | None
+    stream: Callable[[int, int | None], AsyncIterator[bytes | memoryview]]
+
+
+def stored(exchange: Exchange, response: StoredResponse, status: Status, policy: Policy, now: float) -> Delivery:
+    """Deliver a stored response."""
+    freshness = response.freshness
+    member = _member(exchange, status, policy, ttl=int(freshness.ttl(now)))
+    extra = [("Age", str(int(freshness.age(now)))), ("Cache-Status", member)]
+    request = exchange.request.head
+    source = _stored_source(response)
+    if _is_plain(request) and response.content_range is None:
+        extra += _content_length(response.status, response.body.size)
+        rendered = response.rendered + b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in extra)
+        head = ResponseHead(response.status, _EMPTY)
+        return _whole(exchange, head, source, rendered)
+    return _negotiate(exchange, response.head(), extra, source, now)
+
+
+def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, now: float) -> Delivery:
+    """Deliver a response that is on its way into the store: to its leader as it came, to followers as stored."""
+    fill, length = filled.fill, filled.length
+    if status.collapsed:
+        head = filled.prototype.head()
+        extra = [("Age", str(int(filled.prototype.freshness.age(now))))]
+    else:
+        head = filled.head
+        extra = _forwarded(head.fields, policy, now)
+    extra.append(("Cache-Status", _member(exchange, status, policy)))
+    held = ranges.parse_content_range(head.fields.get("content-range", "")) if head.status == 206 else None
+    source = _Source(
+        complete=length if held is None else held.complete,
+        first=0 if held is None else held.first,
+        pieces=None,
+        stream=lambda start, stop: fill.attach(start, stop),
+    )
+    if held is not None:
+        # The origin has already cut the representation down to what was asked for.
+        return _as_is(exchange, head, extra, source, length)
+    return _negotiate(exchange, head, extra, source, now)
+
+
+def passed(exchange: Exchange, response: OriginResponse, status: Status, policy: Policy, now: float) -> Delivery:
+    """Deliver a response that is this client's alone, as the origin sent it."""
+    head = response.head
+    is_bodiless = exchange.request.head.method == "HEAD" or response.framing is Framing.NONE
+    length = 0 if is_bodiless else response.content_length
+    pairs = [*_delivered(head.fields, keep_length=is_bodiless), *_forwarded(head.fields, policy, now)]
+    pairs.append(("Cache-Status", _member(exchange, status, policy)))
+    if not is_bodiless and length is not None:
+        pairs.append(("Content-Length", str(length)))
+    if is_bodiless:
+        response.close()
+    return Delivery(
+        head=ResponseHead(head.status, fields_of(pairs)),
+        length=length,
+        exchange=exchange,
+        stream=None if is_bodiless else response.chunks(),
+        tunnel=response.tunnel,
+    )
+
+
+def synthesized(
+    exchange: Exchange, status_code: int, text: str, status: Status, policy: Policy, now: float
+) -> Delivery:
+    """Deliver a short plain-text answer of this cache's own."""
+    body = b"%d %s: %s\n" % (status_code, reason_phrase(status_code).encode("ascii"), text.encode("ascii", "replace"))
+    pairs = [
+        ("Date", format_http_date(now)),
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Cache-Control", "no-store"),
+        ("Content-Length", str(len(body))),
+        ("Via", f"1.1 {policy.name}"),
+        ("Cache-Status", _member(exchange, status, policy)),
+    ]
+    is_head = exchange.request.head.method == "HEAD"
+    return Delivery(
+        head=ResponseHead(status_code, fields_of(pairs)),
+        length=0 if is_head else len(body),
+        exchange=exchange,
+        pieces=() if is_head else (body,),
+    )
+
+
+def _stored_source(response: StoredResponse) -> _Source:
+    body: Body = response.body
+    held = response.content_range
+    local = body.local
+    return _Source(
+        complete=body.size if held is None else held.complete,
+        first=0 if held is None else held.first,
+        pieces=None if local is None else lambda start, stop: slices(local, start, stop),
+        stream=lambda start, stop: body.read(start, body.size if stop is None else stop),
+    )
+
+
+def _is_plain(request: RequestHead) -> bool:
+    """Whether neither a range nor a condition can change what is delivered."""
+    fields = request.fields
+    return "range" not in fields and not conditional.has_cache_conditions(fields)
+
+
+def _negotiate(exchange: Exchange, head: ResponseHead, extra: Sequence[Pair], source: _Source, now: float) -> Delivery:
+    """Apply the request's conditions and range, in the order of RFC 9110 §13.2.2."""
+    request = exchange.request.head
+    fields = head.fields
+    etag, last_modified = fields.get("etag"), fields.get("last-modified")
+    date = parse_http_date(fields.get("date", ""), now)
+    if head.status == 200:
+        precondition = conditional.evaluate(
+            request.method, request.fields, etag=etag, last_modified=last_modified, date=date, now=now
+        )
+        if precondition is conditional.Precondition.NOT_MODIFIED:
+            return _not_modified(exchange, fields, extra)
+    wanted = _wanted_ranges(request, head, source, etag, last_modified, date, now)
+    if wanted is None:
+        return _as_is(exchange, head, extra, source, source.complete)
+    return _ranges(exchange, head, extra, source, wanted)
+
+
+def _wanted_ranges(
+    request: RequestHead,
+    head: ResponseHead,
+    source: _Source,
+    etag: str | None,
+    last_modified: str | None,
+    date: float | None,
+    now: float,
+) -> tuple[tuple[int, int], ...] | None:
+    """Return the ranges to deliver, empty when none is satisfiable, None when the whole is to be delivered (§14.2)."""
+    value = request.fields.get("range")
+    if value is None or request.method != "GET" or head.status not in (200, 206) or source.complete is None:
+        return None
+    specs = ranges.parse_range(value)
+    if specs is None:
+        return None
+    if_range = request.fields.get("if-range")
+    if if_range is not None and not ranges.if_range_matches(
+        if_range, etag=etag, last_modified=last_modified, date=date, now=now
+    ):
+        return None
+    wanted = ranges.resolve(specs, source.complete)
+    return None if ranges.is_abusive(wanted, source.complete) else wanted
+
+
+def _not_modified(exchange: Exchange, fields: FieldsView, extra: Sequence[Pair]) -> Delivery:
+    pairs = [*conditional.not_modified_fields(_delivered(fields)), *extra]
+    return Delivery(head=ResponseHead(304, fields_of(pairs)), length=0, exchange=exchange, pieces=())
+
+
+def _as_is(
+    exchange: Exchange, head: ResponseHead, extra: Sequence[Pair], source: _Source, length: int | None
+) -> Delivery:
+    pairs = [*_delivered(head.fields), *extra]
+    if length is not None:
+        pairs += _content_length(head.status, length)
+    delivered = ResponseHead(head.status, fields_of(pairs))
+    if exchange.request.head.method == "HEAD":
+        return Delivery(head=delivered, length=0, exchange=exchange, pieces=())
+    if source.pieces is not None and length is not None:
+        return Delivery(head=delivered, length=length, exchange=exchange, pieces=source.pieces(0, length))
+    return Delivery(head=delivered, length=length, exchange=exchange, stream=source.stream(0, None))
+
+
+def _whole(exchange: Exchange, head: ResponseHead, source: _Source, rendered: bytes) -> Delivery:
+    length = source.complete
+    assert length is not None
+    if exchange.request.head.method == "HEAD":
+        return Delivery(head=head, length=0, exchange=exchange, pieces=(), rendered=rendered)
+    if source.pieces is not None:
+        pieces = source.pieces(0, length)
+        return Delivery(head=head, length=length, exchange=exchange, pieces=pieces, rendered=rendered)
+    return Delivery(head=head, length=length, exchange=exchange, stream=source.stream(0, length), rendered=rendered)
+
+
+def _ranges(
+    exchange: Exchange,
+    head: ResponseHead,
+    extra: Sequence[Pair],
+    source: _Source,
+    wanted: tuple[tuple[int, int], ...],
+) -> Delivery:
+    complete = source.complete
+    assert complete is not None
+    pairs = [pair for pair in _delivered(head.fields) if pair[0].lower() != "content-range"]
+    pairs += extra
+    if not wanted:
+        pairs = [pair for pair in pairs if pair[0].lower() != "content-type"]
+        pairs += [("Content-Range", ranges.render_unsatisfied(complete)), ("Content-Length", "0")]
+        return Delivery(head=ResponseHead(416, fields_of(pairs)), length=0, exchange=exchange, pieces=())
+    if len(wanted) == 1:
+        first, last = wanted[0]
+        pairs.append(("Content-Range", ranges.render_content_range(ranges.ContentRange(first, last, complete))))
+        return _partial(exchange, pairs, last - first + 1, [(b"", first, last)], b"", source)
+    layout = ranges.layout_multipart(
+        wanted, content_type=head.fields.get("content-type"), complete=complete, boundary=secrets.token_hex(16)
+    )
+    pairs = [pair for pair in pairs if pair[0].lower() != "content-type"]
+    pairs.append(("Content-Type", layout.content_type))
+    return _partial(exchange, pairs, layout.length, layout.parts, layout.closing, source)
+
+
+def _partial(
+    exchange: Exchange,
+    pairs: list[Pair],
+    length: int,
+    parts: Iterable[tuple[bytes, int, int]],
+    closing: bytes,
+    source: _Source,
+) -> Delivery:
+    head = ResponseHead(206, fields_of([*pairs, ("Content-Length", str(length))]))
+    if source.pieces is None:
+        stream = _stream_parts(parts, closing, source)
+        return Delivery(head=head, length=length, exchange=exchange, stream=stream)
+    pieces: list[bytes | memoryview] = []
+    for preamble, first, last in parts:
+        pieces += (preamble, *source.pieces(first - source.first, last + 1 - source.first))
+    pieces.append(closing)
+    return Delivery(head=head, length=length, exchange=exchange, pieces=tuple(piece for piece in pieces if len(piece)))
+
+
+async def _stream_parts(
+    parts: Iterable[tuple[bytes, int, int]], closing: bytes, source: _Source
+) -> AsyncIterator[bytes | memoryview]:
+    for preamble, first, last in parts:
+        if preamble:
+            yield preamble
+        async for piece in source.stream(first - source.first, last + 1 - source.first):
+            yield piece
+    if closing:
+        yield closing
+
+
+def _delivered(fields: FieldsView, *, keep_length: bool = False) -> Iterable[Pair]:
+    """Yield the fields that go on to the client: not the length, which is computed, nor what was meant for us."""
+    for name, value in fields.items():
+        lowered = name.lower()
+        if lowered != "surrogate-control" and (keep_length or lowered != "content-length"):
+            yield name, value
+
+
+def _forwarded(fields: FieldsView, policy: Policy, now: float) -> list[Pair]:
+    """What a response gets on its way through: Via (RFC 9110 §7.6.3), and Date when it had none (§6.6.1)."""
+    via = [("Via", f"1.1 {policy.name}")]
+    return via if "date" in fields else [*via, ("Date", format_http_date(now))]
+
+
+def _content_length(status: int, length: int) -> list[Pair]:
+    """RFC 9110 §8.6: none with 204."""
+    return [] if status == 204 else [("Content-Length", str(length))]
+
+
+def _member(exchange: Exchange, status: Status, policy: Policy, ttl: int | None = None) -> str:
+    member = cache_status.member(
+        policy.name,
+        hit=status.fwd is None,
+        fwd=status.fwd,
+        fwd_status=status.fwd_status,
+        ttl=ttl,
+        stored=status.is_stored,
+        collapsed=status.collapsed,
+        key=exchange.key if exchange.request.debug else None,
+        detail=status.detail,
+    )
+    exchange.cache_status = member
+    return member

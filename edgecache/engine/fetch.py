@@ -1,0 +1,387 @@
+"""Forwarding to the origin, and judging what comes back: one flight from its send to its last byte.
+
+Theory
+    A fetch runs in a task of its own, never in a client's: a client that leaves takes nothing with it. It resolves its
+    flight as soon as the response's head is judged, and then, if the response is to be stored, pumps the body
+    into the fill. What does not end as its framing said is never stored (``Reason.TRUNCATED``), and neither is a
+    body that outgrew the largest that is kept.
+
+    The ledger's position is taken when the flight is made, before the request is sent, and becomes the response's
+    birth: a purge in between makes the response invalid the moment it is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, replace
+
+from edgecache.engine.collapse import Collapse, Died, Failed, Filled, Flight, Freshened, Unshared
+from edgecache.engine.combine import combine, completed
+from edgecache.engine.counters import Counters
+from edgecache.engine.exchange import Exchange
+from edgecache.engine.fill import Fill
+from edgecache.errors import OriginError, OriginTimeout
+from edgecache.http.message import RequestHead, fields_of
+from edgecache.http.ranges import ContentRange
+from edgecache.origin.base import Framing, InterimHandler, Origin, OriginResponse, RequestBody
+from edgecache.purging.ledger import Ledger, Verdict
+from edgecache.semantics import freshness, storing, validation
+from edgecache.semantics.policy import Policy
+from edgecache.semantics.reason import Reason
+from edgecache.semantics.reuse import may_serve_instead
+from edgecache.semantics.stored import CacheKey, StoredResponse
+from edgecache.stores.base import LocalStore
+from edgecache.stores.body import MemoryBody
+
+__all__ = ["Fetcher", "Plan"]
+
+_FINISH_BYTES = 1024 * 1024
+"""A deserted fill is finished when no more than this is missing; else the origin is spared the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to send, and what of it is already stored.
+
+    Attributes:
+        key: what the response will be stored under.
+        head: the client's request as it will be judged; conditions and ranges are added or removed when sent.
+        content: content of a QUERY, sent again on each attempt.
+        validate: the stored response whose validators go along.
+        complete: the stored part to be completed, and the missing bytes (first, last inclusive or None).
+        keep_range: send the client's Range on, to store a part.
+    """
+
+    key: CacheKey
+    head: RequestHead
+    content: bytes | None = None
+    validate: StoredResponse | None = None
+    complete: tuple[StoredResponse, int, int | None] | None = None
+    keep_range: bool = False
+
+
+class Fetcher:
+    """Runs flights. One per process."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        store: LocalStore,
+        ledger: Ledger,
+        collapse: Collapse,
+        counters: Counters,
+        policy: Policy,
+        clock: Callable[[], float],
+    ) -> None:
+        self._origin = origin
+        self._store = store
+        self._ledger = ledger
+        self._collapse = collapse
+        self._counters = counters
+        self._policy = policy
+        self._clock = clock
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    @property
+    def running(self) -> int:
+        """How many fetches are on their way."""
+        return len(self._tasks)
+
+    def start(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None = None) -> None:
+        """Run a flight in the background."""
+        self._spawn(self._run(flight, plan, exchange, on_interim))
+
+    def start_pump(self, flight: Flight, prototype: StoredResponse, response: OriginResponse) -> None:
+        """Fill from a response that is already here, in the background."""
+        self._spawn(self._pumped(flight, prototype, response))
+
+    async def _pumped(self, flight: Flight, prototype: StoredResponse, response: OriginResponse) -> None:
+        try:
+            await self.pump(flight, prototype, response)
+        finally:
+            flight.resolve(Died())
+
+    def _spawn(self, flying: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(flying)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def close(self) -> None:
+        """Cancel what is on its way."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None) -> None:
+        try:
+            await self._fly(flight, plan, exchange, on_interim)
+        finally:
+            self._collapse.end(flight)
+            flight.resolve(Died())
+
+    async def _fly(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None) -> None:
+        request_time = self._clock()
+        try:
+            response = await self.send(self._outgoing(plan), plan.content, exchange, on_interim)
+        except OriginError as error:
+            flight.resolve(Failed(error))
+            return
+        try:
+            await self._judge(flight, plan, exchange, response, request_time)
+        except BaseException:
+            response.close()
+            raise
+
+    def _outgoing(self, plan: Plan) -> RequestHead:
+        if plan.complete is not None:
+            return validation.completing(plan.head, *plan.complete)
+        if plan.validate is not None:
+            return validation.condition(plan.head, plan.validate)
+        return plan.head if plan.keep_range else validation.unconditional(plan.head)
+
+    async def send(
+        self,
+        head: RequestHead,
+        content: bytes | None,
+        exchange: Exchange,
+        on_interim: InterimHandler | None = None,
+        body: RequestBody | None = None,
+        upgrade: str | None = None,
+    ) -> OriginResponse:
+        """Send a request and count it. Raises ``OriginError``."""
+        self._counters.origin_requests += 1
+        head = self._forwarded(head)
+        if content is not None:
+            body = RequestBody(_once(content), len(content))
+        sent_at = self._clock()
+        try:
+            response = await self._origin.send(head, body, upgrade=upgrade, on_interim=on_interim)
+        except OriginTimeout:
+            self._counters.origin_timeouts += 1
+            raise
+        except OriginError:
+            self._counters.origin_errors += 1
+            raise
+        exchange.origin_status = response.head.status
+        exchange.origin_seconds = self._clock() - sent_at
+        return response
+
+    def _forwarded(self, head: RequestHead) -> RequestHead:
+        """Add what a proxy adds (RFC 9110 §7.6.3), and what this one can do."""
+        name = self._policy.name
+        pairs = [*head.fields.items(), ("Via", f"1.1 {name}")]
+        if self._policy.surrogate_control:
+            pairs.append(("Surrogate-Capability", f'{name}="Surrogate/1.0"'))
+        return RequestHead(head.method, head.scheme, head.authority, head.target, fields_of(pairs))
+
+    async def _judge(
+        self, flight: Flight, plan: Plan, exchange: Exchange, response: OriginResponse, request_time: float
+    ) -> None:
+        now = self._clock()
+        head = response.head
+        if head.status == 304 and plan.validate is not None:
+            self._freshen(flight, plan, response, request_time, now)
+            return
+        if head.status == 206 and plan.complete is not None:
+            await self._complete(flight, plan, exchange, response, request_time, now)
+            return
+        reason = self._refusal(plan, response, request_time, now)
+        if reason is not None:
+            self._unshared(flight, plan, response, reason, now)
+            return
+        prototype = storing.make(
+            plan.head,
+            head,
+            MemoryBody(()),
+            self._policy,
+            key=plan.key,
+            birth=flight.birth,
+            request_time=request_time,
+            response_time=now,
+        )
+        await self.pump(flight, prototype, response)
+
+    def _freshen(self, flight: Flight, plan: Plan, response: OriginResponse, request_time: float, now: float) -> None:
+        stored = plan.validate
+        assert stored is not None
+        freshened = validation.freshen(
+            plan.head,
+            stored,
+            response.head,
+            self._policy,
+            birth=flight.birth,
+            request_time=request_time,
+            response_time=now,
+        )
+        response.close()
+        self._counters.revalidated += 1
+        self._store.replace_now(stored, freshened)
+        self._note_shareable(flight, freshened)
+        flight.resolve(Freshened(freshened))
+
+    def _refusal(self, plan: Plan, response: OriginResponse, request_time: float, now: float) -> Reason | None:
+        head = response.head
+        governing = freshness.govern(head.fields, self._policy)
+        numbers = freshness.assess(head, governing, self._policy, request_time=request_time, response_time=now)
+        if response.framing is Framing.CLOSE:
+            return Reason.CLOSE_DELIMITED
+        if head.status >= 500 and plan.validate is not None:
+            instead = may_serve_instead(plan.validate, now, unreachable=False)
+            if instead is not None:
+                return Reason.ERROR_KEPT_OUT
+        reason = storing.refusal(plan.head, head, governing, numbers, self._policy)
+        if reason is None and response.content_length is not None:
+            reason = storing.refusal_of_body(head, response.content_length, self._policy)
+        return reason
+
+    def _unshared(self, flight: Flight, plan: Plan, response: OriginResponse, reason: Reason, now: float) -> None:
+        self._refused(reason)
+        if response.head.status < 500:
+            # A server error says nothing about the next answer, and a herd must not follow it.
+            self._counters.hit_for_miss_marks += 1
+            self._collapse.mark(flight.key, now + self._policy.hit_for_miss)
+        if plan.validate is not None and reason is not Reason.ERROR_KEPT_OUT and response.head.status < 500:
+            # What the origin answers now has taken its place, and cannot be stored (RFC 9111 §4.3.3).
+            self._store.remove_now(plan.validate)
+        self._collapse.end(flight)
+        if flight.members == 0:
+            response.close()
+        flight.resolve(Unshared(response, reason))
+
+    def _note_shareable(self, flight: Flight, response: StoredResponse) -> None:
+        """Remember whether waiting for this key is worth it: a response stale on arrival answers nobody else."""
+        now = self._clock()
+        if response.freshness.is_fresh(now) and not response.freshness.must_validate:
+            self._collapse.unmark(flight.key)
+        else:
+            self._counters.hit_for_miss_marks += 1
+            self._collapse.mark(flight.key, now + self._policy.hit_for_miss)
+
+    def _refused(self, reason: Reason) -> None:
+        self._counters.refused_storing += 1
+        self._counters.not_storable[reason] += 1
+
+    async def _complete(
+        self,
+        flight: Flight,
+        plan: Plan,
+        exchange: Exchange,
+        response: OriginResponse,
+        request_time: float,
+        now: float,
+    ) -> None:
+        """Combine a stored part with the missing bytes (RFC 9111 §3.4), or start again without it."""
+        assert plan.complete is not None
+        part, first, last = plan.complete
+        merged = completed(part, first, last, response.head)
+        local = part.body.local
+        if merged is None or local is None:
+            response.close()
+            self._store.remove_now(part)
+            await self._fly(flight, replace(plan, complete=None), exchange, None)
+            return
+        prototype = storing.make(
+            plan.head,
+            merged,
+            MemoryBody(()),
+            self._policy,
+            key=plan.key,
+            birth=min(flight.birth, part.birth, key=lambda birth: birth.sequence),
+            request_time=request_time,
+            response_time=now,
+            selecting=part.selecting,
+        )
+        before, after = (local, ()) if first > 0 else ((), local)
+        await self.pump(flight, prototype, response, before, after)
+
+    # From head to last byte.
+
+    async def pump(
+        self,
+        flight: Flight,
+        prototype: StoredResponse,
+        response: OriginResponse,
+        before: tuple[bytes, ...] = (),
+        after: tuple[bytes, ...] = (),
+    ) -> None:
+        """Resolve the flight with a fill and feed it to its end; store what came if it came whole."""
+        fill = Fill()
+        held = sum(map(len, before)) + sum(map(len, after))
+        length = None if response.content_length is None else response.content_length + held
+        self._counters.fills += 1
+        self._note_shareable(flight, prototype)
+        flight.resolve(Filled(response.head if not held else prototype.head(), fill, prototype, length))
+        self._watch_desertion(flight, fill, length)
+        try:
+            for chunk in before:
+                fill.feed(chunk)
+            await self._feed(flight, fill, response)
+            for chunk in after:
+                fill.feed(chunk)
+        except OriginError as error:
+            self._counters.fills_aborted += 1
+            fill.fail(error)
+        except asyncio.CancelledError:
+            fill.fail(OriginError("the fill was abandoned"))
+            raise
+        else:
+            # Stored first: whoever sees the end of this body finds it when it comes again.
+            self._commit(fill, prototype)
+            fill.finish()
+        finally:
+            fill.on_deserted = None
+            response.close()
+
+    async def _feed(self, flight: Flight, fill: Fill, response: OriginResponse) -> None:
+        async for chunk in response.chunks():
+            self._counters.bytes_from_origin += len(chunk)
+            fill.feed(chunk)
+            if not fill.spilled and fill.size > self._policy.max_object:
+                self._collapse.end(flight)
+                if flight.members == 0:  # else somebody is about to attach, who needs the beginning
+                    fill.spill()
+            if fill.spilled:
+                await fill.room()
+
+    def _watch_desertion(self, flight: Flight, fill: Fill, length: int | None) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+
+        def on_deserted() -> None:
+            missing = None if length is None else length - fill.size
+            worth_it = missing is not None and missing <= _FINISH_BYTES and not fill.spilled
+            if not (flight.wanted or flight.members or worth_it):
+                self._counters.fills_abandoned += 1
+                task.cancel()
+
+        fill.on_deserted = on_deserted
+
+    def _commit(self, fill: Fill, prototype: StoredResponse) -> None:
+        if fill.spilled:
+            self._refused(Reason.TOO_LARGE)
+            return
+        if storing.refusal_of_body(prototype.head(), fill.size, self._policy) is not None:
+            self._refused(Reason.CONTENT_RANGE)
+            return
+        if self._ledger.verdict(prototype) is Verdict.INVALID:
+            self._refused(Reason.PURGED)
+            return
+        response = replace(prototype, body=MemoryBody(fill.chunks()))
+        if response.content_range is not None:
+            response = self._with_stored_parts(response, response.content_range)
+        if self._store.put_now(response):
+            self._counters.stored += 1
+        else:
+            self._refused(Reason.TOO_LARGE)
+
+    def _with_stored_parts(self, part: StoredResponse, held: ContentRange) -> StoredResponse:
+        for stored in self._store.lookup_now(part.key):
+            if stored.selecting == part.selecting and self._ledger.verdict(stored) is Verdict.VALID:
+                part = combine(stored, part)
+        return part
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content

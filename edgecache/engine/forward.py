@@ -1,0 +1,179 @@
+"""Forwarding once for everybody who asks: lead a flight or follow one, and deliver what it brings.
+
+A follower is answered from another request's fetch exactly when ``reuse.decide`` would have let it be, had the
+response been stored when the follower came. Otherwise it sees for itself: by joining the flight of the
+variant it selects, or alone. So no rule about sharing exists beside the rules about reuse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Final
+
+from edgecache.engine import deliver, serve
+from edgecache.engine.collapse import Died, Failed, Filled, Flight, Freshened, Outcome, Unshared
+from edgecache.engine.deliver import Status
+from edgecache.engine.exchange import Delivery, Exchange
+from edgecache.engine.fetch import Plan
+from edgecache.engine.parts import FWD, Parts, detail_of, unlike_200
+from edgecache.errors import OriginError
+from edgecache.http.message import RequestHead
+from edgecache.origin.base import OriginResponse
+from edgecache.purging.ledger import Verdict
+from edgecache.semantics import reuse, selection
+from edgecache.semantics.reason import Reason
+from edgecache.semantics.reuse import Serve, ServeStale
+from edgecache.semantics.stored import StoredResponse
+
+__all__ = ["fetch", "outcome_of"]
+
+_MAX_WAITS: Final = 4
+"""How many other requests' fetches one request waits for, each having turned out to be no answer to it."""
+
+
+async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) -> Delivery:
+    """Forward once for everybody who asks now, and deliver what comes."""
+    parts.counters.forwarded[FWD[reason]] += 1
+    flight_key = _flight_key(plan)
+    may_wait = True
+    for attempt in itertools.count():
+        now = parts.clock()
+        if may_wait and attempt < _MAX_WAITS and not parts.collapse.is_marked(flight_key, now):
+            flight, leads = parts.collapse.join(flight_key, plan.head.target_uri)
+        else:
+            flight, leads = parts.collapse.solo(flight_key, plan.head.target_uri), True
+        if leads:
+            exchange.record("validate" if plan.validate is not None else "fetch")
+            parts.fetcher.start(flight, plan, exchange, exchange.request.on_interim)
+        else:
+            exchange.record("wait")
+        try:
+            outcome = await outcome_of(flight, leads)
+            if leads:
+                return _lead(parts, exchange, plan, reason, flight, outcome)
+            delivery = _follow(parts, exchange, plan, reason, flight, outcome)
+            if delivery is not None:
+                return delivery
+        finally:
+            flight.members -= 1
+        if isinstance(outcome, Filled) and (variant := _other_variant(outcome, plan)) is not None:
+            flight_key = f"{_flight_key(plan)} {variant}"
+        else:
+            may_wait = isinstance(outcome, Died)
+    raise AssertionError("the last attempt leads, and a leader always answers")
+
+
+def _lead(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, flight: Flight, outcome: Outcome) -> Delivery:
+    """Deliver the outcome to the request that brought it about."""
+    now = parts.clock()
+    fwd = FWD[reason]
+    match outcome:
+        case Freshened(response):
+            exchange.record("freshen")
+            exchange.result, exchange.reason = "revalidated", Reason.VALIDATED
+            status = Status(fwd, 304, is_stored=True, detail=Reason.VALIDATED)
+            return serve.from_store(parts, exchange, response, status, now)
+        case Filled():
+            exchange.record("store")
+            exchange.result, exchange.reason = "miss", reason
+            _count_miss(parts, plan)
+            status = Status(fwd, unlike_200(outcome.head.status), is_stored=True, detail=detail_of(reason))
+            return serve.from_fill(parts, exchange, flight, outcome, status, now)
+        case Unshared(response, why):
+            return _alone(parts, exchange, plan, reason, response, why, now)
+        case Failed(error):
+            return serve.serve_instead(parts, exchange, plan, reason, None, now) or serve.fail(
+                parts, exchange, fwd, error, now
+            )
+        case Died():
+            return serve.fail(parts, exchange, fwd, OriginError("the fetch was cancelled"), now)
+
+
+def _alone(
+    parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, response: OriginResponse, why: Reason, now: float
+) -> Delivery:
+    """Deliver a response that is not stored to the one request it answers."""
+    if why is Reason.ERROR_KEPT_OUT:
+        instead = serve.serve_instead(parts, exchange, plan, reason, response.head.status, now)
+        if instead is not None:
+            response.close()
+            return instead
+    exchange.result, exchange.reason = "miss", why
+    _count_miss(parts, plan)
+    status = Status(FWD[reason], unlike_200(response.head.status), detail=why)
+    return deliver.passed(exchange, response, status, parts.policy, now)
+
+
+def _follow(
+    parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, flight: Flight, outcome: Outcome
+) -> Delivery | None:
+    """Deliver the outcome to a request that waited for it; None when it has to see for itself."""
+    now = parts.clock()
+    fwd = FWD[reason]
+    match outcome:
+        case Freshened(response):
+            if not _may_share(parts, response, plan.head, now):
+                return None
+            _share(parts, exchange)
+            return serve.from_store(parts, exchange, response, Status(fwd, 304, collapsed=True), now)
+        case Filled(_, fill, prototype):
+            if fill.spilled or fill.failed or not _may_share(parts, prototype, plan.head, now):
+                return None
+            _share(parts, exchange)
+            return serve.from_fill(parts, exchange, flight, outcome, Status(fwd, collapsed=True), now)
+        case Unshared(response):
+            code = response.head.status
+            return serve.serve_instead(parts, exchange, plan, reason, code, now) if code >= 500 else None
+        case Failed(error):
+            return serve.serve_instead(parts, exchange, plan, reason, None, now) or serve.fail(
+                parts, exchange, fwd, error, now
+            )
+        case Died():
+            return None
+
+
+def _may_share(parts: Parts, response: StoredResponse, head: RequestHead, now: float) -> bool:
+    """Whether what answered one request may answer this one: as if it had been stored when this one came."""
+    if parts.ledger.verdict(response) is not Verdict.VALID:
+        return False
+    return isinstance(reuse.decide(head, (response,), parts.policy, now), Serve | ServeStale)
+
+
+def _share(parts: Parts, exchange: Exchange) -> None:
+    exchange.record("share")
+    exchange.result, exchange.reason = "collapsed", Reason.COLLAPSED
+    parts.counters.collapsed += 1
+
+
+def _other_variant(outcome: Filled, plan: Plan) -> str | None:
+    """Return what distinguishes the variant this request selects, when it is not the one that came."""
+    names = outcome.prototype.selecting.names
+    if not names or selection.matches(outcome.prototype, plan.head.fields):
+        return None
+    return repr(selection.selecting_fields(plan.head.fields, names).values)
+
+
+def _count_miss(parts: Parts, plan: Plan) -> None:
+    if plan.validate is not None:
+        parts.counters.revalidated_full += 1
+    else:
+        parts.counters.misses += 1
+
+
+async def outcome_of(flight: Flight, leads: bool) -> Outcome:
+    """Wait for a flight. Whoever is cancelled meanwhile leaves the others undisturbed."""
+    try:
+        return await asyncio.shield(flight.outcome)
+    except asyncio.CancelledError:
+        if leads and flight.outcome.done() and isinstance(outcome := flight.outcome.result(), Unshared):
+            outcome.response.close()
+        raise
+
+
+def _flight_key(plan: Plan) -> str:
+    """Requests with equal flight keys want the same bytes."""
+    if not plan.keep_range:
+        return plan.key
+    fields = plan.head.fields
+    return f"{plan.key} {fields['range']} {fields.get('if-range', '')}"

@@ -1,0 +1,59 @@
+"""What the verbs of the engine work with: one bundle, passed to each of them.
+
+The mutable ones (store, ledger, collapse, counters) are written by the tasks of one event loop only, and never across
+an ``await``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from edgecache.engine.collapse import Collapse
+from edgecache.engine.counters import Counters
+from edgecache.engine.fetch import Fetcher
+from edgecache.http.cache_status import Fwd
+from edgecache.purging.ledger import Ledger
+from edgecache.semantics.policy import Policy
+from edgecache.semantics.reason import Reason
+from edgecache.stores.base import LocalStore
+
+__all__ = ["FWD", "Parts", "detail_of", "unlike_200"]
+
+FWD: Final = {
+    Reason.URI_MISS: Fwd.URI_MISS,
+    Reason.VARY_MISS: Fwd.VARY_MISS,
+    Reason.STALE: Fwd.STALE,
+    Reason.NO_CACHE: Fwd.STALE,
+    Reason.RELOAD: Fwd.REQUEST,
+    Reason.PARTIAL: Fwd.PARTIAL,
+    Reason.METHOD: Fwd.METHOD,
+    Reason.PRECONDITION: Fwd.BYPASS,
+    Reason.UPGRADE: Fwd.BYPASS,
+    Reason.CONTENT: Fwd.BYPASS,
+}
+"""Reasons for forwarding, in the words of RFC 9211 §2.2."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The means of one process's engine. ``clock`` gives POSIX seconds."""
+
+    store: LocalStore
+    ledger: Ledger
+    collapse: Collapse
+    fetcher: Fetcher
+    counters: Counters
+    policy: Policy
+    clock: Callable[[], float]
+
+
+def unlike_200(status: int) -> int | None:
+    """RFC 9211 §2.3: fwd-status is left out when it says nothing."""
+    return None if status == 200 else status
+
+
+def detail_of(reason: Reason) -> str | None:
+    """A detail that would only repeat the ``fwd`` parameter is left out."""
+    return None if reason.value == FWD[reason].value else reason

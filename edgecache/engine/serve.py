@@ -1,0 +1,101 @@
+"""Answering without the origin: from the store, in the place of a failure, or with a word of one's own."""
+
+from __future__ import annotations
+
+from edgecache.engine import deliver
+from edgecache.engine.collapse import Filled, Flight
+from edgecache.engine.deliver import Status
+from edgecache.engine.exchange import Delivery, Exchange, Request
+from edgecache.engine.fetch import Plan
+from edgecache.engine.parts import FWD, Parts
+from edgecache.errors import OriginError, OriginTimeout
+from edgecache.http.cache_status import Fwd
+from edgecache.purging.ledger import Verdict
+from edgecache.semantics import reuse
+from edgecache.semantics.reason import Reason
+from edgecache.semantics.reuse import Refuse, Serve, ServeStale
+from edgecache.semantics.stored import StoredResponse
+
+__all__ = ["fail", "from_fill", "from_store", "refuse", "serve", "serve_instead"]
+
+
+def serve(parts: Parts, exchange: Exchange, decision: Serve | ServeStale, now: float) -> Delivery:
+    """Deliver what was decided to be served."""
+    exchange.record("serve")
+    exchange.reason = decision.reason
+    if isinstance(decision, ServeStale):
+        exchange.result = "stale"
+        parts.counters.hits_stale_grace += 1
+        _refresh(parts, exchange, decision.response)
+    else:
+        exchange.result = "hit" if decision.reason is Reason.FRESH else "stale"
+        parts.counters.hits += 1
+    detail = None if decision.reason is Reason.FRESH else decision.reason
+    return from_store(parts, exchange, decision.response, Status(detail=detail), now)
+
+
+def _refresh(parts: Parts, exchange: Exchange, stored: StoredResponse) -> None:
+    """Validate in the background, once for everybody."""
+    head = exchange.request.head
+    if parts.collapse.is_flying(stored.key) or head.method != "GET":
+        return
+    exchange.record("refresh")
+    parts.counters.refreshes += 1
+    flight, _ = parts.collapse.join(stored.key, head.target_uri)
+    flight.members = 0
+    flight.wanted = True
+    background = Exchange(Request(head), parts.clock(), stored.key)
+    parts.fetcher.start(flight, Plan(stored.key, head, validate=stored), background)
+
+
+def serve_instead(
+    parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, status: int | None, now: float
+) -> Delivery | None:
+    """Serve a stale response in the place of a failure, if that is allowed; ``status`` is the origin's, if any."""
+    stored = plan.validate
+    if stored is None:
+        return None
+    excuse = reuse.may_serve_instead(stored, now, unreachable=status is None)
+    if excuse is None or parts.ledger.verdict(stored) is not Verdict.VALID:
+        return None
+    exchange.record("serve-stale")
+    exchange.result, exchange.reason = "stale", excuse
+    parts.counters.hits_stale_error += 1
+    return from_store(parts, exchange, stored, Status(FWD[reason], status, detail=excuse), now)
+
+
+def refuse(parts: Parts, exchange: Exchange, decision: Refuse, now: float) -> Delivery:
+    """Answer 504 to a request that forbids what it would take to answer it."""
+    exchange.record("refuse")
+    exchange.result, exchange.reason = "synth", decision.reason
+    parts.counters.synthesized += 1
+    status = Status(Fwd.REQUEST, detail=decision.reason)
+    text = "nothing that may be served is stored, and the request forbids fetching it"
+    return deliver.synthesized(exchange, 504, text, status, parts.policy, now)
+
+
+def from_store(parts: Parts, exchange: Exchange, stored: StoredResponse, status: Status, now: float) -> Delivery:
+    """Deliver a stored response and count its bytes."""
+    delivery = deliver.stored(exchange, stored, status, parts.policy, now)
+    parts.counters.bytes_from_store += delivery.length or 0
+    return delivery
+
+
+def fail(parts: Parts, exchange: Exchange, fwd: Fwd, error: OriginError, now: float) -> Delivery:
+    """Answer 502 or 504: the origin failed, and nothing stored may be served instead."""
+    exchange.record("fail")
+    is_timeout = isinstance(error, OriginTimeout)
+    exchange.result = "error"
+    exchange.reason = Reason.ORIGIN_TIMEOUT if is_timeout else Reason.ORIGIN_ERROR
+    parts.counters.synthesized += 1
+    text = "the origin took too long to answer" if is_timeout else "the origin cannot be reached or failed to answer"
+    return deliver.synthesized(exchange, error.status, text, Status(fwd, detail=exchange.reason), parts.policy, now)
+
+
+def from_fill(parts: Parts, exchange: Exchange, flight: Flight, filled: Filled, status: Status, now: float) -> Delivery:
+    """Deliver a response that is on its way into the store."""
+    delivery = deliver.filling(exchange, filled, status, parts.policy, now)
+    if delivery.stream is None:
+        # A 304 or 416 for this client, but the body is on its way and worth having.
+        flight.wanted = True
+    return delivery
