@@ -1,0 +1,55 @@
+# The one entry: `make` lists what there is. Everything sets itself up in .venv from Python >= 3.11 and PyPI.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check lint types fmt conformance bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## start the edge in front of a demo site; of your own with ORIGIN=http://host:port
+	@exec $(BIN)/edgecache $(if $(ORIGIN),proxy --to $(ORIGIN),demo) $(if $(LISTEN),--listen $(LISTEN)) $(ARGS)
+
+test: $(VENV)/.tests ## run the tests; ARGS="-k collapse" runs some of them
+	@$(BIN)/pytest $(ARGS)
+
+check: lint types test ## everything a change has to pass
+
+lint: $(VENV)/.tests ## style and formatting
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(VENV)/.tests ## static types
+	@$(BIN)/mypy
+
+fmt: $(VENV)/.tests ## format the code, and mend what can be mended without thought
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+conformance: $(VENV)/.tests ## the HTTP caching conformance suite
+	@$(BIN)/python tests/conformance/run.py $(ARGS)
+
+bench: $(VENV)/.run ## CPU time per hit
+	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) .conformance build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Installed once, and again when what is needed changes.
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "edgecache needs Python 3.11 or newer: make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.tests: setup.cfg pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[tests]'
+	@touch $@

@@ -1,0 +1,47 @@
+"""Starting the edge from a command: the banner, and the program behind it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from edgecache import __version__
+from edgecache.edges.config_values import format_size
+
+if TYPE_CHECKING:
+    from edgecache.edges.config import Config
+
+__all__ = ["banner", "launch"]
+
+
+def launch(config: Config, *, page: str = "/", note: str = "") -> int:
+    """Run the edge until it is told to stop; return the exit code.
+
+    Args:
+        config: what to run.
+        page: path to suggest to whoever wants to try it.
+        note: one more line for the banner.
+    """
+    from edgecache import app
+
+    return app.run(config, lambda public: click.echo(banner(config, public, page, note), err=True))
+
+
+def banner(config: Config, public: str, page: str, note: str = "") -> str:
+    """Return at most eight lines: what listens where, what is behind it, and what to try.
+
+    ``public`` is the URL of the public listener, or ``unix:PATH``.
+    """
+    socket = public.removeprefix("unix:") if public.startswith("unix:") else ""
+    curl = f"curl -i --unix-socket {socket} http://localhost{page}" if socket else f"curl -i {public}{page}"
+    lines = [
+        f"edgecache {__version__}: {public} in front of {', '.join(config.origin.urls)}",
+        f"  memory  {format_size(config.cache.memory)}",
+        f"  admin   {config.admin.listen}",
+        f"  try     {curl}",
+        "          the same again, and look at Cache-Status and Age",
+        *([f"          {note}"] if note else []),
+        "  stop    Ctrl-C",
+    ]
+    return "\n".join(lines)

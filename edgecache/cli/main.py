@@ -1,0 +1,68 @@
+"""The ``edgecache`` command: its subcommands, how errors are shown, and what the exit codes mean.
+
+Exit codes
+    0 it worked · 1 it failed · 2 the command line or the configuration is wrong.
+
+Rules of this floor
+    * One file per command; what a command prints for people goes to standard error, what it was asked for
+      to standard output.
+    * ``edgecache --version`` and ``edgecache check`` answer at once: the program itself (``edgecache.app``,
+      and with it aiohttp) is imported only by the command that starts it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import click
+
+from edgecache import __version__
+from edgecache.cli.check import check
+from edgecache.cli.demo import demo
+from edgecache.cli.proxy import proxy
+from edgecache.cli.run import run
+from edgecache.edges.config_load import ConfigMistakes
+from edgecache.errors import ConfigError, EdgecacheError
+
+__all__ = ["main"]
+
+_FAILED: Final = 1
+_MISUSED: Final = 2
+
+
+class _Commands(click.Group):
+    """A group that shows our own errors, each with the place and the remedy it carries."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigMistakes as mistakes:
+            click.echo("\n\n".join(map(_described, mistakes.mistakes)), err=True)
+            ctx.exit(_MISUSED)
+        except ConfigError as error:
+            click.echo(_described(error), err=True)
+            ctx.exit(_FAILED)
+        except EdgecacheError as error:
+            click.echo(f"edgecache: {error}", err=True)
+            ctx.exit(_FAILED)
+
+
+def _described(error: ConfigError) -> str:
+    """Where and what, the line with its carets, and what to write instead."""
+    lines = [f"{error.where or 'edgecache'}: {error.message}"]
+    lines += [f"    {line}" for line in error.line.splitlines()]
+    lines += [f"  fix: {error.hint}"] if error.hint else []
+    return "\n".join(lines)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="edgecache %(version)s")
+def main() -> None:
+    """A reverse proxy that caches. Start with: edgecache proxy --to http://127.0.0.1:8000"""
+
+
+for _command in (proxy, run, check, demo):
+    main.add_command(_command)
+
+if __name__ == "__main__":
+    main()

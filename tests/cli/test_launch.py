@@ -1,0 +1,94 @@
+"""The program as people start it: the banner, a request, and how it ends. Real processes, ephemeral ports."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING
+from urllib.request import urlopen
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+COMMAND = (sys.executable, "-m", "edgecache.cli.main")
+ANYWHERE = ("--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+
+
+@contextlib.contextmanager
+def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start the edge; yield its process and its public URL, read from the banner."""
+    with subprocess.Popen((*COMMAND, *arguments), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr
+            found = re.match(r"edgecache \S+: (\S+) in front of ", process.stderr.readline())
+            assert found
+            yield process, found[1]
+        finally:
+            process.kill()
+
+
+class Greeter(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Cache-Control", "max-age=60")
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def origin() -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), Greeter) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_starts_answers_and_stops_with_its_site(told: signal.Signals) -> None:
+    with started("demo", *ANYWHERE) as (process, url):
+        with urlopen(f"{url}/lang") as response:
+            assert response.status == 200
+            assert response.headers["Cache-Status"].startswith("edgecache;")
+        process.send_signal(told)
+        output, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        assert '"GET /lang HTTP/1.1" 200' in output
+
+
+def test_proxy_stands_in_front_of_an_origin(origin: str) -> None:
+    with started("proxy", "--to", origin, "--access-log", "off", *ANYWHERE) as (_, url), urlopen(f"{url}/") as response:
+        assert (response.read(), response.headers["Via"]) == (b"hello", "1.1 edgecache")
+
+
+def test_run_does_what_the_file_says(origin: str, tmp_path: Path) -> None:
+    path = tmp_path / "edgecache.toml"
+    path.write_text(
+        f'[server]\nlisten = "127.0.0.1:0"\n[admin]\nlisten = "127.0.0.1:0"\n[origin]\nurls = ["{origin}"]\n'
+        '[cache]\nname = "near"\n'
+    )
+    with started("run", "-c", str(path)) as (_, url), urlopen(f"{url}/") as response:
+        assert response.headers["Cache-Status"].startswith("near;")
+
+
+def test_a_port_in_use_is_told_plainly_and_exits_1() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        command = (*COMMAND, "proxy", "--to", "http://127.0.0.1:1", "--listen", listen, "--admin", "127.0.0.1:0")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert listen in done.stderr
+    assert "Traceback" not in done.stderr
