@@ -1,0 +1,44 @@
+"""What the public server knows of the engine, and a connection of its server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from edgecache.edges.connection import Connection
+    from edgecache.edges.finished import FinishedSink
+    from edgecache.edges.forwarded import TrustedPeers
+    from edgecache.edges.settings import ServerSettings
+    from edgecache.engine.exchange import Delivery, Request
+
+__all__ = ["Engine", "Owner"]
+
+
+class Engine(Protocol):
+    """What answers requests."""
+
+    async def handle(self, request: Request) -> Delivery:
+        """Answer a request; errors that are foreseen are deliveries with a status of their own."""
+        ...
+
+    def answer_now(self, request: Request) -> Delivery | None:
+        """Answer from local memory without waiting; None when that is not possible. Only without content."""
+        ...
+
+
+class Owner(Protocol):
+    """The server a connection belongs to."""
+
+    engine: Engine
+    settings: ServerSettings
+    peers: TrustedPeers
+    sink: FinishedSink
+    draining: bool
+
+    def opened(self, connection: Connection) -> None:
+        """Count a connection, and sweep it from now on."""
+        ...
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        ...

@@ -1,0 +1,226 @@
+"""What comes in from one client: bytes to messages, no more of them than can be dealt with.
+
+Theory
+    aiohttp's C parser does the reading. Of it this uses what it is given and what it calls: ``feed_data``,
+    ``message_consumed`` and ``pause_reading``; the ``StreamReader`` it makes for content calls back ``connected``,
+    ``pause_reading`` and ``resume_reading``. The parser stops by itself after ``_MOST_MESSAGES`` messages that were
+    not consumed, and keeps the rest of what it was fed until it is fed again, be it with nothing.
+
+Invariants
+    * After a message that may be the last one (``Connection: close``, chunked content, an upgrade) and after an
+      error, nothing becomes a message. Chunked content is among them because the parser gives its last trailer
+      field to the next message, so a client could add fields to a request that is not its own; an upgrade, because
+      the parser drops what was pipelined behind one it does not know.
+    * An error within content is seen by the reader of the content; an error elsewhere takes its place in the queue.
+    * An unfinished head is bounded as it arrives, not only when it is complete.
+    * The socket is read only while nobody objects: content, queue and tunnel each can.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeAlias
+
+from aiohttp import StreamReader
+from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage
+
+from edgecache.edges.request_head import parser_failure
+from edgecache.edges.settings import ServerSettings
+from edgecache.edges.tunnel import Inlet
+from edgecache.errors import ClientError
+
+__all__ = ["Incoming", "Inflow"]
+
+Incoming: TypeAlias = tuple[RawRequestMessage, StreamReader] | ClientError
+"""A message and its content, or why there is none."""
+
+_MOST_MESSAGES: Final = 32
+"""Messages a client may send ahead of their responses."""
+
+_FEW_MESSAGES: Final = _MOST_MESSAGES // 2
+"""How few have to be left before more are taken."""
+
+_CONTENT_HELD: Final = 32 * 1024
+"""Bytes of content that may wait for their reader; the socket is held back at twice as many."""
+
+_REQUEST_LINE_REST: Final = 64
+"""Room for a method, a version and line ends beside the target, in the bound of an unfinished head."""
+
+
+class _Hold(enum.Flag):
+    NOTHING = 0
+    CONTENT = enum.auto()
+    QUEUE = enum.auto()
+    TUNNEL = enum.auto()
+
+
+class Inflow:
+    """The reading half of a connection. ``on_messages`` is called when messages come without new bytes."""
+
+    def __init__(self, transport: asyncio.Transport, settings: ServerSettings, on_messages: Callable[[], None]) -> None:
+        self.inlet: Inlet | None = None
+        self.partial_head = 0
+        """Bytes received of a head that is not complete."""
+        self._surplus = False  # the client sent something that nobody will look at
+        self._transport: asyncio.Transport | None = transport
+        self._settings = settings
+        self._on_messages = on_messages
+        self._loop = asyncio.get_running_loop()
+        self._queue: deque[Incoming] = deque()
+        self._unconsumed = 0
+        self._content: StreamReader | None = None  # of the message parsed last
+        self._last = False  # nothing after the message parsed last becomes one
+        self._ended = False  # nothing more is parsed at all
+        self._holds = _Hold.NOTHING
+        self._most_partial = settings.max_header_bytes + settings.max_target + _REQUEST_LINE_REST
+        self._parser = HttpRequestParser(
+            self,  # type: ignore[arg-type]  # it is BaseProtocol by name, and what the Theory says by use
+            self._loop,
+            _CONTENT_HELD,
+            max_line_size=settings.max_target,
+            max_field_size=_max_field(settings),
+            max_headers=settings.max_header_fields,
+            auto_decompress=False,
+            max_msg_queue_size=_MOST_MESSAGES,
+        )
+
+    @property
+    def receiving(self) -> bool:
+        """Whether the content of the message parsed last is still on its way."""
+        return self._content is not None and not self._content.is_eof()
+
+    @property
+    def unheard(self) -> bool:
+        """Whether the client sent, or is about to send, something that nobody will look at."""
+        return self._surplus or self._ended or self.receiving
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are messages to be popped."""
+        return bool(self._queue)
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the socket, or none to go on with those that were kept."""
+        if self.inlet is not None:
+            self.inlet.feed(data)
+            return
+        if self._ended or (self._last and not self.receiving):
+            self._surplus = self._surplus or bool(data)
+            return
+        content_before = self.receiving
+        try:
+            messages, upgraded, tail = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            self.fail(parser_failure(error, data, self._settings))
+            return
+        for message, content in messages:
+            self._append(message, content)
+        if upgraded:
+            self.inlet = Inlet(partial(self._hold, _Hold.TUNNEL))
+            self.inlet.feed(tail)
+        if messages or content_before or self.receiving:
+            self.partial_head = 0
+        else:
+            self._count_head(len(data))
+        if self._last and not self.receiving and self.inlet is None:
+            self._holds = _Hold.NOTHING  # what follows is dropped, and the client's leaving has to be seen
+            self._apply_holds()
+
+    def _append(self, message: RawRequestMessage, content: StreamReader) -> None:
+        if self._last:
+            self._surplus = True
+            return
+        self._queue.append((message, content))
+        self._content = content
+        self._last = message.should_close or message.chunked or message.upgrade
+        self._unconsumed += 1
+        if self._unconsumed >= _MOST_MESSAGES:
+            self._hold(_Hold.QUEUE, True)
+
+    def _count_head(self, size: int) -> None:
+        self.partial_head += size
+        if self.partial_head > self._most_partial:
+            self.fail(ClientError(431, "header section too large"))
+
+    def pop(self) -> Incoming | None:
+        """Return the next message, None when there is none yet."""
+        return self._queue.popleft() if self._queue else None
+
+    def consumed(self) -> None:
+        """Note that the message popped last, content and all, has been dealt with."""
+        self._unconsumed -= 1
+        self._parser.message_consumed()
+        if _Hold.QUEUE in self._holds and self._unconsumed == _FEW_MESSAGES:
+            # Later, so that thousands of pipelined requests cannot keep everybody else waiting.
+            self._loop.call_soon(self._take_more)
+
+    def _take_more(self) -> None:
+        if self._transport is not None:
+            self._holds &= ~_Hold.QUEUE
+            self.feed(b"")
+            self._apply_holds()
+            self._on_messages()
+
+    def fail(self, error: ClientError) -> None:
+        """Take no more messages; let the reader of unfinished content, or else the queue, have the reason."""
+        if self._content is not None and not self._content.is_eof():
+            self._content.set_exception(error)
+        elif not self._last:
+            self._queue.append(error)
+        self._ended = True
+        self.partial_head = 0
+        self._holds = _Hold.NOTHING
+        self._apply_holds()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._transport = None
+        self.fail(ClientError(400, "connection closed"))
+        self._queue.clear()
+        if self.inlet is not None:
+            self.inlet.end()
+
+    # ------------------------------------------------------------------ for the StreamReader
+
+    @property
+    def connected(self) -> bool:
+        """Whether content can still come."""
+        return self._transport is not None
+
+    def pause_reading(self) -> None:
+        """Called when enough content waits for its reader."""
+        self._parser.pause_reading()
+        self._hold(_Hold.CONTENT, True)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """Called when content has been read, or ended; the parser may have kept some of what it was fed."""
+        if _Hold.CONTENT not in self._holds:
+            return
+        self._holds &= ~_Hold.CONTENT
+        if resume_parser:
+            self.feed(b"")
+            self._loop.call_soon(self._on_messages)
+        self._apply_holds()
+
+    # --------------------------------------------------------------------------- the socket
+
+    def _hold(self, who: _Hold, on: bool) -> None:
+        self._holds = self._holds | who if on else self._holds & ~who
+        self._apply_holds()
+
+    def _apply_holds(self) -> None:
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._holds and self._transport.is_reading():
+            self._transport.pause_reading()
+        elif not self._holds and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+
+def _max_field(settings: ServerSettings) -> int:
+    """Return the limit of a field, never that of the target: the parser's errors differ in nothing else."""
+    return settings.max_field + (settings.max_field == settings.max_target)

@@ -1,0 +1,262 @@
+"""From a parsed message to a request that may be believed: the strict checks of the public server.
+
+Theory
+    aiohttp's C parser has found where a message begins and ends, and refused most of what is ambiguous.
+    Here everything that names the resource or frames the message is checked again by a grammar of our own,
+    because a cache that reads a message differently from its origin can be made to store the wrong
+    thing. What does not pass is a ``ClientError``; nothing is repaired.
+
+Invariants
+    * Pure: no clock, no sockets, nothing remembered but the authorities last seen.
+    * The target is passed on as received; only an absolute-form loses its scheme and authority (RFC 9112 §3.2.2).
+    * Field values are the received bytes as latin-1. The first field is ``Host``, and it equals ``authority``.
+    * Fields that frame the message (``Content-Length``, ``Expect`` …) are facts of ``ReceivedRequest``, not fields.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from aiohttp.http import HttpProcessingError, HttpVersion10, HttpVersion11, RawRequestMessage
+from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
+
+from edgecache.edges.forwarded import Peer, client_scheme, forwarded
+from edgecache.edges.settings import ServerSettings
+from edgecache.errors import ClientError
+from edgecache.http.fields import CONNECTION_FIELDS, connection_options
+from edgecache.http.message import FieldsView, Pair, RequestHead, fields_of
+
+__all__ = ["ReceivedRequest", "parse_authority", "parse_target", "parser_failure", "read_request"]
+
+_TARGET: Final = re.compile(r"[!-~]+")
+_ABSOLUTE: Final = re.compile(r"(https?)://([^/?]*)(.*)", re.IGNORECASE)
+_AUTHORITY: Final = re.compile(r"(?:([a-z0-9._~-]{1,255})|\[([0-9a-f:.]{2,45})\])(?::([1-9][0-9]{0,4}))?")
+"""Narrower than RFC 3986 §3.2.2: no percent-encoding, no sub-delims. No host on the web has them, attacks do."""
+_FIELD_TEXT: Final = re.compile(r"[\t\n -~\x80-\xff]*")
+"""Names and values with line feeds between them."""
+_DIGITS: Final = re.compile(r"[0-9]{1,18}")
+_METHOD_AND_TARGET: Final = re.compile(rb"[A-Z][A-Z0-9_-]* (?:/|\*|https?://)")
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+_REFUSED_METHODS: Final = frozenset({"CONNECT", "TRACE"})
+_NOT_FORWARDED: Final = CONNECTION_FIELDS | {"host", "content-length", "expect"}
+_NEVER_PER_CONNECTION: Final = frozenset(
+    {
+        "accept",
+        "accept-encoding",
+        "accept-language",
+        "age",
+        "authorization",
+        "cache-control",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "cookie",
+        "date",
+        "expect",
+        "forwarded",
+        "host",
+        "if-match",
+        "if-modified-since",
+        "if-none-match",
+        "if-range",
+        "if-unmodified-since",
+        "max-forwards",
+        "origin",
+        "pragma",
+        "range",
+        "transfer-encoding",
+        "vary",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-real-ip",
+    }
+)
+"""Fields a ``Connection`` header may not remove: RFC 9110 §7.6.1 forbids it for those meant for all recipients,
+and a cache and its origin would disagree about a request without them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivedRequest:
+    """A checked request and how its content is framed.
+
+    Attributes:
+        head: what the engine gets.
+        length: declared bytes of content; 0 without content, None when chunked.
+        expects_continue: the client waits for a 100 before it sends the content (RFC 9110 §10.1.1).
+        upgrade: ``websocket`` when the client asks for it as RFC 6455 §4.1 demands, else None.
+    """
+
+    head: RequestHead
+    length: int | None
+    expects_continue: bool
+    upgrade: str | None
+
+
+def read_request(message: RawRequestMessage, peer: Peer, settings: ServerSettings) -> ReceivedRequest:
+    """Check a message; raise ``ClientError`` with the status it deserves."""
+    if message.version not in (HttpVersion10, HttpVersion11):
+        raise ClientError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+    if message.method in _REFUSED_METHODS:
+        raise ClientError(405, "method not allowed")
+    pairs = _read_pairs(message, settings)
+    # Looked up here are only fields whose values have to be ASCII: the parser's own decoding does for them.
+    fields = message.headers
+    options = connection_options(fields)
+    if not options.isdisjoint(_NEVER_PER_CONNECTION):
+        raise ClientError(400, "Connection names an end-to-end field")
+    scheme, authority, target = _read_target(message, fields, peer, settings)
+    pairs = [("Host", authority), *_end_to_end(pairs, options)]
+    head_fields = fields_of(forwarded(pairs, peer, authority, scheme))
+    head = RequestHead(message.method, scheme, authority, target, head_fields)
+    length = _read_length(message, fields)
+    if length is not None and length > settings.max_body:
+        raise ClientError(413, "content too large")
+    return ReceivedRequest(
+        head=head,
+        length=length,
+        expects_continue=_expects_continue(message, fields),
+        upgrade=_wanted_upgrade(message, fields, options) if length == 0 else None,
+    )
+
+
+def _read_pairs(message: RawRequestMessage, settings: ServerSettings) -> list[Pair]:
+    """Return the field lines as latin-1, checked; all at once, because there are many and all have to be."""
+    raw = message.raw_headers
+    text = b"\n".join([part for line in raw for part in line]).decode("latin-1")
+    if len(text) > settings.max_field and max(len(name) + len(value) for name, value in raw) > settings.max_field:
+        raise ClientError(431, "field too long")  # the parser's own limit leaves out most names
+    if len(text) + 2 * len(raw) > settings.max_header_bytes:
+        raise ClientError(431, "header section too large")
+    parts = text.split("\n") if raw else []
+    if len(parts) != 2 * len(raw) or not _FIELD_TEXT.fullmatch(text):
+        raise ClientError(400, "control character in a field")
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _read_target(
+    message: RawRequestMessage, fields: FieldsView, peer: Peer, settings: ServerSettings
+) -> tuple[str, str, str]:
+    """Return scheme, authority and origin-form of the target URI (RFC 9112 §3.3)."""
+    target_scheme, authority, target = parse_target(message.method, message.path)
+    scheme = client_scheme(fields, peer)
+    if target_scheme and target_scheme != scheme:
+        if not peer.trusted:
+            # RFC 9110 §7.4: whoever is not known as a gateway cannot ask for https over plain TCP.
+            raise ClientError(421, "scheme does not fit the connection")
+        scheme = target_scheme
+    named = _host(message, fields, settings)
+    if authority and named:
+        parse_authority(named, scheme)  # overruled by the absolute-form, and nevertheless checked
+    return scheme, parse_authority(authority or named, scheme), target
+
+
+def _end_to_end(pairs: list[Pair], options: frozenset[str]) -> list[Pair]:
+    """Leave out what concerns this connection (RFC 9110 §7.6.1) or is a fact of its own."""
+    dropped = _NOT_FORWARDED if options <= _NOT_FORWARDED else _NOT_FORWARDED | options
+    return [pair for pair in pairs if pair[0].lower() not in dropped]
+
+
+def parse_target(method: str, target: str) -> tuple[str, str, str]:
+    """Return scheme, authority and origin-form of a request target (RFC 9112 §3.2).
+
+    Scheme and authority are empty unless it was in absolute-form. Raises ``ClientError`` (400).
+    """
+    if not _TARGET.fullmatch(target) or "#" in target or "\\" in target:
+        raise ClientError(400, "malformed request target")
+    if target[0] == "/":
+        return "", "", target
+    if target == "*" and method == "OPTIONS":
+        return "", "", target
+    absolute = _ABSOLUTE.fullmatch(target)
+    if absolute is None or not absolute[2]:
+        raise ClientError(400, "malformed request target")
+    scheme, authority, rest = absolute[1].lower(), absolute[2], absolute[3]
+    if not rest:
+        # RFC 9112 §3.2.4: an OPTIONS for a bare authority means the server as a whole.
+        return scheme, authority, "*" if method == "OPTIONS" else "/"
+    return scheme, authority, rest if rest[0] == "/" else f"/{rest}"
+
+
+@lru_cache(maxsize=1024)
+def parse_authority(text: str, scheme: str) -> str:
+    """Return a host and port in lower case, without the scheme's default port; raise ``ClientError`` (400)."""
+    match = _AUTHORITY.fullmatch(text.lower()) if text.isascii() else None
+    if match is None or (match[2] is not None and not _is_ipv6(match[2])):
+        raise ClientError(400, "malformed host")
+    host, port = match[1] or f"[{match[2]}]", match[3]
+    if port is None or port == _DEFAULT_PORTS[scheme]:
+        return host
+    if int(port) > 65535:
+        raise ClientError(400, "malformed host")
+    return f"{host}:{port}"
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _host(message: RawRequestMessage, fields: FieldsView, settings: ServerSettings) -> str:
+    """Return the Host field, checked to be the only one (RFC 9112 §3.2)."""
+    values = fields.getall("Host", ())
+    if len(values) == 1:
+        return values[0]
+    if not values and message.version == HttpVersion10:
+        return settings.default_authority or ""
+    raise ClientError(400, "exactly one Host is needed")
+
+
+def _read_length(message: RawRequestMessage, fields: FieldsView) -> int | None:
+    """Return the declared length, None when chunked (RFC 9112 §6.3); anything ambiguous is refused."""
+    codings, lengths = fields.getall("Transfer-Encoding", ()), fields.getall("Content-Length", ())
+    if codings:
+        # §6.1 lets a server answer 501 to other codings; nobody sends them but to be misunderstood.
+        if message.version != HttpVersion11 or lengths or [coding.lower() for coding in codings] != ["chunked"]:
+            raise ClientError(400, "ambiguous framing")
+        return None
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or not _DIGITS.fullmatch(lengths[0]):
+        raise ClientError(400, "ambiguous framing")
+    return int(lengths[0])
+
+
+def _expects_continue(message: RawRequestMessage, fields: FieldsView) -> bool:
+    expectations = fields.getall("Expect", ())
+    if not expectations or message.version == HttpVersion10:  # RFC 9110 §10.1.1: HTTP/1.0 cannot expect
+        return False
+    if [value.lower() for value in expectations] != ["100-continue"]:
+        raise ClientError(417, "only 100-continue can be expected")
+    return True
+
+
+def _wanted_upgrade(message: RawRequestMessage, fields: FieldsView, options: frozenset[str]) -> str | None:
+    wanted = [value.lower() for value in fields.getall("Upgrade", ())]
+    if wanted != ["websocket"] or "upgrade" not in options:
+        return None
+    return "websocket" if message.method == "GET" and message.version == HttpVersion11 else None
+
+
+def parser_failure(error: HttpProcessingError, data: bytes, settings: ServerSettings) -> ClientError:
+    """Say what the parser's error means to a client; ``data`` are the bytes that caused it.
+
+    Nothing of the message is repeated in the answer. ``settings.max_target`` is told from other limits by its value.
+    """
+    if isinstance(error, LineTooLong):
+        too_long_target = error.args[1] == settings.max_target
+        return ClientError(414, "target too long") if too_long_target else ClientError(431, "field too long")
+    if error.message.startswith("Too many headers"):
+        return ClientError(431, "too many fields")
+    if isinstance(error, BadHttpMethod) and _METHOD_AND_TARGET.match(data):
+        return ClientError(405, "method not allowed")
+    return ClientError(400, "malformed request")
