@@ -77,7 +77,7 @@ class Cache:
         if not isinstance(decision, Serve | ServeStale):
             return None
         self._parts.counters.requests += 1
-        return serve.serve(self._parts, Exchange(request, now, cache_key), decision, now)
+        return serve.serve(self._parts, Exchange(request, now, cache_key), decision, Plan(cache_key, head), now)
 
     async def handle(self, request: Request) -> Delivery:
         """Answer a request, whatever it takes."""
@@ -115,7 +115,7 @@ class Cache:
         plan = Plan(cache_key, head, content)
         match decision:
             case Serve() | ServeStale():
-                return serve.serve(self._parts, exchange, decision, now)
+                return serve.serve(self._parts, exchange, decision, plan, now)
             case Refuse():
                 return serve.refuse(self._parts, exchange, decision, now)
             case Forward(Reason.PRECONDITION):

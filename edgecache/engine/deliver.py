@@ -54,6 +54,25 @@ class _Source:
     stream: Callable[[int, int | None], AsyncIterator[bytes | memoryview]]
 
 
+class _Passing:
+    """The body of a response that nobody else reads: whoever leaves it gives the origin's connection up."""
+
+    __slots__ = ("_chunks", "_response")
+
+    def __init__(self, response: OriginResponse) -> None:
+        self._response = response
+        self._chunks = response.chunks()
+
+    def __aiter__(self) -> _Passing:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        self._response.close()
+
+
 def stored(exchange: Exchange, response: StoredResponse, status: Status, policy: Policy, now: float) -> Delivery:
     """Deliver a stored response."""
     freshness = response.freshness
@@ -101,13 +120,13 @@ def passed(exchange: Exchange, response: OriginResponse, status: Status, policy:
     pairs.append(("Cache-Status", _member(exchange, status, policy)))
     if not is_bodiless and length is not None:
         pairs.append(("Content-Length", str(length)))
-    if is_bodiless:
+    if is_bodiless and response.tunnel is None:
         response.close()
     return Delivery(
         head=ResponseHead(head.status, fields_of(pairs)),
         length=length,
         exchange=exchange,
-        stream=None if is_bodiless else response.chunks(),
+        stream=None if is_bodiless else _Passing(response),
         tunnel=response.tunnel,
     )
 

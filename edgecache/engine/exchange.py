@@ -70,7 +70,8 @@ class Delivery:
             connection to the client is then aborted, so that a short body never looks complete.
             ``aclose()`` tells the engine that the client left.
         tunnel: the origin's side after a 101.
-        rendered: status line and fields as bytes, when the engine has them ready; else edges render ``head``.
+        rendered: status line and all fields as bytes, Date and Content-Length among them, when the engine has
+            them ready; ``head`` has no fields then. None: the edges render ``head``.
         exchange: for the log line and the metrics.
     """
 

@@ -22,6 +22,7 @@ from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Exchange
 from edgecache.engine.fill import Fill
 from edgecache.errors import OriginError, OriginTimeout
+from edgecache.http.conditional import has_cache_conditions
 from edgecache.http.message import RequestHead, fields_of
 from edgecache.http.ranges import ContentRange
 from edgecache.origin.base import Framing, InterimHandler, Origin, OriginResponse, RequestBody
@@ -164,6 +165,10 @@ class Fetcher:
         except OriginError:
             self._counters.origin_errors += 1
             raise
+        if not _answers(response.head.status, head):
+            response.close()
+            self._counters.origin_errors += 1
+            raise OriginError(f"{response.head.status} to a request that did not ask for it")
         exchange.origin_status = response.head.status
         exchange.origin_seconds = self._clock() - sent_at
         return response
@@ -322,6 +327,7 @@ class Fetcher:
                 fill.feed(chunk)
         except OriginError as error:
             self._counters.fills_aborted += 1
+            self._refused(Reason.TRUNCATED)
             fill.fail(error)
         except asyncio.CancelledError:
             fill.fail(OriginError("the fill was abandoned"))
@@ -381,6 +387,13 @@ class Fetcher:
             if stored.selecting == part.selecting and self._ledger.verdict(stored) is Verdict.VALID:
                 part = combine(stored, part)
         return part
+
+
+def _answers(status: int, request: RequestHead) -> bool:
+    """Whether the status code is one that this request can get: no 304 without a condition, no 206 without Range."""
+    if status == 304:
+        return has_cache_conditions(request.fields)
+    return status != 206 or "range" in request.fields
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

@@ -79,8 +79,7 @@ class Fill:
         return self._error is not None
 
     def chunks(self) -> tuple[bytes, ...]:
-        """Return the whole body of a complete, unspilled fill."""
-        assert self.complete
+        """Return what has come of an unspilled fill: all of it, once the pump has fed the last byte."""
         assert not self.spilled
         return tuple(self._chunks)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgecache.engine import deliver
 from edgecache.engine.collapse import Filled, Flight
 from edgecache.engine.deliver import Status
@@ -10,6 +12,7 @@ from edgecache.engine.fetch import Plan
 from edgecache.engine.parts import FWD, Parts
 from edgecache.errors import OriginError, OriginTimeout
 from edgecache.http.cache_status import Fwd
+from edgecache.http.message import RequestHead
 from edgecache.purging.ledger import Verdict
 from edgecache.semantics import reuse
 from edgecache.semantics.reason import Reason
@@ -19,14 +22,14 @@ from edgecache.semantics.stored import StoredResponse
 __all__ = ["fail", "from_fill", "from_store", "refuse", "serve", "serve_instead"]
 
 
-def serve(parts: Parts, exchange: Exchange, decision: Serve | ServeStale, now: float) -> Delivery:
+def serve(parts: Parts, exchange: Exchange, decision: Serve | ServeStale, plan: Plan, now: float) -> Delivery:
     """Deliver what was decided to be served."""
     exchange.record("serve")
     exchange.reason = decision.reason
     if isinstance(decision, ServeStale):
         exchange.result = "stale"
         parts.counters.hits_stale_grace += 1
-        _refresh(parts, exchange, decision.response)
+        _refresh(parts, exchange, replace(plan, validate=decision.response))
     else:
         exchange.result = "hit" if decision.reason is Reason.FRESH else "stale"
         parts.counters.hits += 1
@@ -34,18 +37,20 @@ def serve(parts: Parts, exchange: Exchange, decision: Serve | ServeStale, now: f
     return from_store(parts, exchange, decision.response, Status(detail=detail), now)
 
 
-def _refresh(parts: Parts, exchange: Exchange, stored: StoredResponse) -> None:
-    """Validate in the background, once for everybody."""
-    head = exchange.request.head
-    if parts.collapse.is_flying(stored.key) or head.method != "GET":
+def _refresh(parts: Parts, exchange: Exchange, plan: Plan) -> None:
+    """Validate in the background, once for everybody; a HEAD's stored response is refreshed by a GET."""
+    if parts.collapse.is_flying(plan.key):
         return
     exchange.record("refresh")
     parts.counters.refreshes += 1
-    flight, _ = parts.collapse.join(stored.key, head.target_uri)
+    head = plan.head
+    if head.method == "HEAD":
+        head = RequestHead("GET", head.scheme, head.authority, head.target, head.fields)
+    flight, _ = parts.collapse.join(plan.key, head.target_uri)
     flight.members = 0
     flight.wanted = True
-    background = Exchange(Request(head), parts.clock(), stored.key)
-    parts.fetcher.start(flight, Plan(stored.key, head, validate=stored), background)
+    background = Exchange(Request(head), parts.clock(), plan.key)
+    parts.fetcher.start(flight, replace(plan, head=head), background)
 
 
 def serve_instead(

@@ -9,7 +9,7 @@ from edgecache.engine.exchange import Delivery, Exchange
 from edgecache.engine.fetch import Plan
 from edgecache.engine.forward import outcome_of
 from edgecache.engine.parts import FWD, Parts, detail_of, unlike_200
-from edgecache.errors import OriginError
+from edgecache.errors import ClientError, OriginError
 from edgecache.http.cache_status import Fwd
 from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.origin.base import Framing, OriginResponse
@@ -67,6 +67,8 @@ async def pass_through(parts: Parts, exchange: Exchange, reason: Reason) -> Deli
         )
     except OriginError as error:
         return serve.fail(parts, exchange, FWD[reason], error, parts.clock())
+    except ClientError as error:
+        return _blame_client(parts, exchange, reason, error)
     now = parts.clock()
     was_valid = parts.ledger.verdict_of(flight.birth, flight.uri) is Verdict.VALID
     _invalidate(parts, exchange, response.head)
@@ -74,6 +76,15 @@ async def pass_through(parts: Parts, exchange: Exchange, reason: Reason) -> Deli
         return await _store_answer(parts, exchange, response, sent_at, now)
     status = Status(FWD[reason], unlike_200(response.head.status), detail=detail_of(reason))
     return deliver.passed(exchange, response, status, parts.policy, now)
+
+
+def _blame_client(parts: Parts, exchange: Exchange, reason: Reason, error: ClientError) -> Delivery:
+    """Answer for content that broke a rule, or broke off, while it was being sent on."""
+    exchange.record("fail")
+    exchange.result = "error"
+    parts.counters.synthesized += 1
+    status = Status(FWD[reason], detail=Reason.CONTENT)
+    return deliver.synthesized(exchange, error.status, error.reason, status, parts.policy, parts.clock())
 
 
 def _invalidate(parts: Parts, exchange: Exchange, head: ResponseHead) -> None:
