@@ -67,7 +67,7 @@ class _Passing:
         return self
 
     async def __anext__(self) -> bytes:
-        return await anext(self._chunks)
+        return await self._chunks.__anext__()
 
     async def aclose(self) -> None:
         self._response.close()
@@ -114,13 +114,14 @@ def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, 
 def passed(exchange: Exchange, response: OriginResponse, status: Status, policy: Policy, now: float) -> Delivery:
     """Deliver a response that is this client's alone, as the origin sent it."""
     head = response.head
-    is_bodiless = exchange.request.head.method == "HEAD" or response.framing is Framing.NONE
+    is_tunnel = response.tunnel is not None
+    is_bodiless = is_tunnel or exchange.request.head.method == "HEAD" or response.framing is Framing.NONE
     length = 0 if is_bodiless else response.content_length
     pairs = [*_delivered(head.fields, keep_length=is_bodiless), *_forwarded(head.fields, policy, now)]
     pairs.append(("Cache-Status", _member(exchange, status, policy)))
     if not is_bodiless and length is not None:
         pairs.append(("Content-Length", str(length)))
-    if is_bodiless and response.tunnel is None:
+    if is_bodiless and not is_tunnel:
         response.close()
     return Delivery(
         head=ResponseHead(head.status, fields_of(pairs)),
