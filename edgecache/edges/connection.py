@@ -221,7 +221,7 @@ class Connection(asyncio.Protocol):
     def _request(self, transaction: Transaction, received: ReceivedRequest) -> Request:
         body = None if transaction.content is None else RequestBody(transaction.content, received.length)
         on_interim = partial(self._interim, transaction)
-        return Request(head=received.head, body=body, upgrade=received.upgrade, on_interim=on_interim)
+        return Request(received.head, body, received.upgrade, on_interim, received.debug)
 
     def _answer(self, transaction: Transaction, request: Request) -> None:
         """Write the answer now if that needs no waiting, else leave it to a task."""

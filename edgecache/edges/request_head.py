@@ -42,7 +42,8 @@ _DIGITS: Final = re.compile(r"[0-9]{1,18}")
 _METHOD_AND_TARGET: Final = re.compile(rb"[A-Z][A-Z0-9_-]* (?:/|\*|https?://)")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _REFUSED_METHODS: Final = frozenset({"CONNECT", "TRACE"})
-_NOT_FORWARDED: Final = CONNECTION_FIELDS | {"host", "content-length", "expect"}
+_DEBUG: Final = "edgecache-debug"
+_NOT_FORWARDED: Final = CONNECTION_FIELDS | {"host", "content-length", "expect", _DEBUG}
 _NEVER_PER_CONNECTION: Final = frozenset(
     {
         "accept",
@@ -91,12 +92,15 @@ class ReceivedRequest:
         length: declared bytes of content; 0 without content, None when chunked.
         expects_continue: the client waits for a 100 before it sends the content (RFC 9110 §10.1.1).
         upgrade: ``websocket`` when the client asks for it as RFC 6455 §4.1 demands, else None.
+        debug: a trusted peer sent ``Edgecache-Debug: 1``; keys are for nobody else's eyes, since they tell what
+            others asked for.
     """
 
     head: RequestHead
     length: int | None
     expects_continue: bool
     upgrade: str | None
+    debug: bool
 
 
 def read_request(message: RawRequestMessage, peer: Peer, settings: ServerSettings) -> ReceivedRequest:
@@ -123,6 +127,7 @@ def read_request(message: RawRequestMessage, peer: Peer, settings: ServerSetting
         length=length,
         expects_continue=_expects_continue(message, fields),
         upgrade=_wanted_upgrade(message, fields, options) if length == 0 else None,
+        debug=peer.trusted and fields.get(_DEBUG) == "1",
     )
 
 
