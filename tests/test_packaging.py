@@ -1,0 +1,73 @@
+"""What is said about the project is true of it: requirements, package data, the README's configuration."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from packaging.requirements import Requirement
+
+from edgecache.cli.main import main
+
+ROOT = Path(__file__).parent.parent
+PROMISED = {"aiocache", "redis"}  # fixed by the project; the code that uses them is still to come
+
+
+def setup_cfg() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", "utf-8")
+    return parser
+
+
+def imported() -> set[str]:
+    """Distributions that the package imports, the standard library aside."""
+    names = set()
+    for path in (ROOT / "edgecache").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+            names |= {module.partition(".")[0] for module in modules}
+    known = packages_distributions()
+    third_party = names - sys.stdlib_module_names - {"edgecache"}
+    return {known[name][0].lower().replace("_", "-") for name in third_party}
+
+
+def test_what_is_imported_is_required_and_the_other_way_round() -> None:
+    lines = setup_cfg()["options"]["install_requires"].strip().splitlines()
+    required = {Requirement(line).name for line in lines}
+    assert required - PROMISED == imported() - PROMISED
+
+
+def test_the_demo_s_pages_are_package_data() -> None:
+    data = setup_cfg()["options.package_data"]
+    assert (ROOT / "edgecache" / data["edgecache"]).is_file()
+    assert list((ROOT / "edgecache" / "demo").glob(data["edgecache.demo"]))
+
+
+def test_the_readme_s_configuration_is_right_and_its_mistake_is_shown_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    readme = (ROOT / "README.md").read_text("utf-8")
+    found = re.search(r"```toml\n(.*?)```", readme, re.DOTALL)
+    shown = re.search(r"```\n(edgecache\.toml:.*?)```", readme, re.DOTALL)
+    assert found
+    assert shown
+    Path("edgecache.toml").write_text(found[1], "utf-8")
+    assert CliRunner().invoke(main, ["check"]).stdout == "edgecache.toml: ok\n"
+    wrong = re.sub(r'memory = "256MiB".*', 'memroy = "256MiB"', found[1])
+    Path("edgecache.toml").write_text(wrong, "utf-8")
+    assert CliRunner().invoke(main, ["check"]).stderr == shown[1]
+
+
+def test_every_target_of_the_makefile_is_explained() -> None:
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert targets
+    assert re.findall(r"^([a-z]+):.*## .", makefile, re.MULTILINE) == targets[1].split()
