@@ -55,6 +55,11 @@ class Ledger:
         """Number of purges so far."""
         return self._sequence
 
+    @property
+    def remembered(self) -> int:
+        """Number of selectors in the index, at most ``capacity``."""
+        return len(self._urls) + len(self._tags)
+
     def birth(self) -> Birth:
         """Return the position to stamp a response with; taken before its origin request is sent."""
         return Birth(self._epoch, self._sequence)
@@ -91,7 +96,7 @@ class Ledger:
 
     def _trim(self) -> None:
         """Forget the oldest purges beyond the capacity; the floor rises over each."""
-        while len(self._urls) + len(self._tags) > self._capacity:
+        while self.remembered > self._capacity:
             oldest_first = [index for index in (self._urls, self._tags) if index]
             index = min(oldest_first, key=lambda index: next(iter(index.values())))
             _, sequence = index.popitem(last=False)

@@ -7,7 +7,7 @@ Theory
 
     The current age starts from ``corrected_age_value`` (Age + response delay), not from our clock minus the
     origin's Date: RFC 9111 §4.2.3 wants ``apparent_age`` only where caches too old to send Age may be in between,
-    so it is used just for responses that came through an intermediary (``Via``) without Age.
+    so it is used just for responses that came through another intermediary (``Via``) without Age.
     An origin whose clock is wrong therefore loses nothing.
 
 Invariants
@@ -30,7 +30,7 @@ from edgecache.http.message import FieldsView, ResponseHead
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.stored import Basis, Freshness
 
-__all__ = ["HEURISTICALLY_CACHEABLE", "Governing", "assess", "date_of", "govern", "has_explicit_lifetime"]
+__all__ = ["HEURISTICALLY_CACHEABLE", "Governing", "assess", "date_of", "govern", "has_explicit_lifetime", "own_via"]
 
 HEURISTICALLY_CACHEABLE: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
 """Status codes defined as heuristically cacheable (RFC 9110 §15.1)."""
@@ -72,16 +72,21 @@ def date_of(fields: FieldsView, response_time: float) -> float:
     return response_time if instant is None else instant
 
 
+def own_via(policy: Policy) -> str:
+    """Return this cache's member of Via (RFC 9110 §7.6.3), as stored responses carry it."""
+    return f"1.1 {policy.name}"
+
+
 def assess(
     head: ResponseHead, governing: Governing, policy: Policy, *, request_time: float, response_time: float
 ) -> Freshness:
     """Return the numbers that decide about reuse. Instants are POSIX seconds by this cache's clock."""
     directives = governing.directives
-    initial_age, age_is_valid = _corrected_initial_age(head.fields, request_time, response_time)
+    initial_age, age_is_valid = _corrected_initial_age(head.fields, policy, request_time, response_time)
     basis, lifetime = _lifetime(head, governing, policy, response_time)
     if not age_is_valid:
         lifetime = 0.0
-    grace, if_error, if_unreachable = _stale_windows(directives, policy)
+    grace, if_error, if_unreachable = _stale_windows(directives, policy, basis, lifetime)
     has_validator = "etag" in head.fields or "last-modified" in head.fields
     return Freshness(
         generated_at=response_time - initial_age,
@@ -97,11 +102,14 @@ def assess(
     )
 
 
-def _corrected_initial_age(fields: FieldsView, request_time: float, response_time: float) -> tuple[float, bool]:
+def _corrected_initial_age(
+    fields: FieldsView, policy: Policy, request_time: float, response_time: float
+) -> tuple[float, bool]:
     """RFC 9111 §4.2.3; the second value is False when Age is present but invalid."""
     age_value = parse_age(fields)
     corrected_age_value = (age_value or 0) + max(0.0, response_time - request_time)
-    if "age" not in fields and "via" in fields:
+    # A stored response that is freshened already carries our own Via, which tells nothing about its age.
+    if "age" not in fields and any(line != own_via(policy) for line in fields.getall("via", ())):
         apparent_age = response_time - date_of(fields, response_time)
         corrected_age_value = max(corrected_age_value, apparent_age)
     return corrected_age_value, age_value is not None
@@ -149,15 +157,20 @@ def _forbids_stale(directives: ResponseDirectives) -> bool:
     return directives.must_revalidate or directives.proxy_revalidate or directives.no_cache
 
 
-def _stale_windows(directives: ResponseDirectives, policy: Policy) -> tuple[float, float, float]:
-    """Return grace, if_error and if_unreachable, each in seconds after the lifetime."""
+def _stale_windows(
+    directives: ResponseDirectives, policy: Policy, basis: Basis, lifetime: float
+) -> tuple[float, float, float]:
+    """Return grace, if_error and if_unreachable, each in seconds after the lifetime.
+
+    What the origin says counts as it stands, also against a disconnection. The operator's windows prolong a lifetime:
+    where there is none, nothing says that the response may ever be reused.
+    """
     if _forbids_stale(directives):
         return 0.0, 0.0, 0.0
-    operator_may = directives.s_maxage is None
-    grace = directives.stale_while_revalidate
-    if_error = directives.stale_if_error
+    operator_may = directives.s_maxage is None and basis is not Basis.NONE
+    grace, if_error = directives.stale_while_revalidate, directives.stale_if_error
     return (
-        float(grace) if grace is not None else policy.grace * operator_may,
-        float(if_error) if if_error is not None else policy.if_error * operator_may,
-        max(float(if_error or 0), policy.if_unreachable * operator_may),
+        float(grace) if grace is not None else policy.grace * (operator_may and lifetime > 0),
+        float(if_error) if if_error is not None else policy.if_error * (operator_may and lifetime > 0),
+        float(if_error) if if_error is not None else policy.if_unreachable * operator_may,
     )

@@ -84,4 +84,5 @@ def _groups(fields: FieldsView, name: str) -> list[str]:
 
 
 def _labels(request: RequestHead, groups: list[str]) -> frozenset[str]:
-    return frozenset(f"group:{request.scheme}://{request.authority}:{group}" for group in groups)
+    # An authority has no slash, so no group can spell another origin's label (":8080:x" would be port or group).
+    return frozenset(f"group:{request.scheme}://{request.authority}/{group}" for group in groups)

@@ -7,7 +7,8 @@ Theory
 
     A QUERY (RFC 10008) is keyed by its content too: method, digest of the content and of the fields
     that describe it, target URI, separated by spaces. None of the parts can contain a space, and a plain
-    target URI cannot begin with ``QUERY``, so the encoding is injective.
+    target URI cannot begin with ``QUERY``, so the encoding is injective. One without content has an empty digest:
+    it asks another question than a GET does, and neither answers the other.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _CONTENT_FIELDS: Final = ("content-type", "content-encoding", "content-language"
 
 
 def primary(head: RequestHead, digest: str = "") -> CacheKey:
-    """Return the key of a request; ``digest`` is ``content_digest`` of a QUERY's content."""
-    if digest:
-        return CacheKey(f"{head.method} {digest} {head.target_uri}")
+    """Return the key of a request; ``digest`` is ``content_digest`` of a QUERY's content, if it has any."""
+    if head.method == "QUERY":
+        return CacheKey(f"QUERY {digest} {head.target_uri}")
     return CacheKey(head.target_uri)
 
 

@@ -43,7 +43,6 @@ class Reason(enum.StrEnum):
     PRECONDITION = "precondition", "If-Match and If-Unmodified-Since are the origin's to evaluate (RFC 9111 §4.3.2)"
     UPGRADE = "upgrade", "the request asks to leave HTTP (RFC 9110 §7.8)"
     CONTENT = "request-content", "the request has content that is no part of a key"
-    HIT_FOR_MISS = "hit-for-miss", "the last answer under this key could not be stored, so nobody waits for this one"
     ONLY_IF_CACHED = "only-if-cached", "the request forbids forwarding (RFC 9111 §5.2.1.7)"
 
     # Not stored.

@@ -18,9 +18,11 @@ from typing import TypeAlias
 
 from edgecache.http.cache_control import RequestDirectives, parse_request
 from edgecache.http.conditional import has_origin_conditions
+from edgecache.http.fields import combined
 from edgecache.http.message import RequestHead
-from edgecache.http.ranges import parse_range, resolve
+from edgecache.http.ranges import if_range_matches, parse_range, resolve
 from edgecache.semantics import selection
+from edgecache.semantics.freshness import date_of
 from edgecache.semantics.key import KEYED_METHODS
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
@@ -95,8 +97,6 @@ def decide(request: RequestHead, candidates: Sequence[StoredResponse], policy: P
     """Return what to do with ``request`` at ``now``, ``candidates`` being what is stored under its key."""
     if request.method not in KEYED_METHODS:
         return Forward(Reason.METHOD)
-    if has_origin_conditions(request.fields):
-        return Forward(Reason.PRECONDITION)
     directives = parse_request(request.fields)
     decision = _among(request, directives, candidates, policy, now)
     if directives.only_if_cached and not isinstance(decision, Serve | ServeStale):
@@ -111,6 +111,8 @@ def _among(
     policy: Policy,
     now: float,
 ) -> Decision:
+    if has_origin_conditions(request.fields):
+        return Forward(Reason.PRECONDITION)
     if not candidates:
         return Forward(Reason.URI_MISS)
     selected = selection.select(candidates, request)
@@ -145,11 +147,12 @@ def _asks_for_validation(stored: StoredResponse, directives: RequestDirectives, 
         return True
     if directives.min_fresh is not None and freshness.ttl(now) < directives.min_fresh:
         return True
-    if directives.max_age is None or directives.max_age >= freshness.age(now):
+    if directives.max_age is None:
         return False
-    if freshness.immutable and freshness.is_fresh(now):
-        return False
-    return directives.max_stale is None or freshness.age(now) > directives.max_age + directives.max_stale
+    if freshness.is_fresh(now):
+        return freshness.age(now) > directives.max_age and not freshness.immutable
+    # "Unless max-stale is also present, the client does not wish to receive a stale response" (§5.2.1.1).
+    return directives.max_stale is None or freshness.age(now) > directives.max_age
 
 
 def covers(stored: StoredResponse, request: RequestHead) -> bool:
@@ -159,9 +162,26 @@ def covers(stored: StoredResponse, request: RequestHead) -> bool:
         return True
     if held.complete is None or request.method != "GET" or "range" not in request.fields:
         return False
+    if not _if_range_holds(stored, request):
+        return False
     specs = parse_range(request.fields["range"])
     wanted = resolve(specs, held.complete) if specs is not None else ()
     return len(wanted) == 1 and held.first <= wanted[0][0] and wanted[0][1] <= held.last
+
+
+def _if_range_holds(stored: StoredResponse, request: RequestHead) -> bool:
+    """Whether Range may be obeyed; if not, the whole is asked for, and a part is no answer (RFC 9110 §13.1.5)."""
+    value = combined(request.fields, "if-range")
+    if value is None:
+        return True
+    received = stored.response_time
+    return if_range_matches(
+        value,
+        etag=stored.validators.etag,
+        last_modified=stored.validators.last_modified,
+        date=date_of(stored.head().fields, received),
+        now=received,
+    )
 
 
 def _complete(stored: StoredResponse, request: RequestHead, now: float) -> Decision:
@@ -180,17 +200,24 @@ def _complete(stored: StoredResponse, request: RequestHead, now: float) -> Decis
     return Forward(Reason.PARTIAL)
 
 
-def may_serve_instead(stored: StoredResponse, now: float, *, unreachable: bool) -> Reason | None:
+def may_serve_instead(
+    stored: StoredResponse, now: float, *, unreachable: bool, request: RequestHead | None = None
+) -> Reason | None:
     """Return why a stale response may take the place of a failure, or None when it may not.
 
-    ``unreachable`` tells that no response came at all; otherwise a 5xx did (RFC 5861 §4, RFC 9111 §4.2.4).
+    ``unreachable`` tells that no response came at all; otherwise a 5xx did (RFC 5861 §4, RFC 9111 §4.2.4). A request
+    may allow it too, by its own ``stale-if-error``.
     """
     freshness = stored.freshness
     if freshness.must_validate:
         return None
     # A fresh one, whose validation only the request asked for, has negative staleness and always qualifies.
     staleness = -freshness.ttl(now)
-    if staleness < freshness.if_error:
+    # Within grace it may be served stale without any error (RFC 5861 §3): all the more with one.
+    if staleness < max(freshness.if_error, freshness.grace):
+        return Reason.IF_ERROR
+    accepted = None if request is None or freshness.never_stale else parse_request(request.fields).stale_if_error
+    if accepted is not None and staleness < accepted:
         return Reason.IF_ERROR
     if unreachable and staleness < freshness.if_unreachable:
         return Reason.UNREACHABLE

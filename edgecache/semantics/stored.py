@@ -9,8 +9,9 @@ Theory
 
 Invariants
     * Values here are immutable; freshening makes a new value that shares the body.
-    * ``fields`` are what is delivered: no connection-specific field, no field addressed to this cache only,
-      ``Date`` always present, ``Age`` and ``Content-Length`` absent (they are computed at delivery).
+    * ``fields`` are what was stored: no connection-specific field, ``Date`` always present, ``Age`` and
+      ``Content-Length`` absent (they are computed at delivery). ``rendered`` also lacks what is addressed
+      to this cache alone (``storing.consumed_fields``).
     * ``body`` is the whole content of ``content_range`` if that is set, else of the whole representation.
 """
 
@@ -65,7 +66,7 @@ class Freshness:
         keep: how long after the longest window it is worth keeping as a validation candidate.
         basis: where ``lifetime`` came from.
         must_validate: ``no-cache``: never reuse without validation, fresh or not (RFC 9111 §5.2.2.4).
-        never_stale: ``must-revalidate``, ``proxy-revalidate`` or ``s-maxage``: no stale serving whatsoever.
+        never_stale: ``must-revalidate``, ``proxy-revalidate`` or ``s-maxage``: no request's ``max-stale`` is obeyed.
         immutable: RFC 8246: while fresh, a client's reload does not cause validation.
     """
 
@@ -95,7 +96,7 @@ class Freshness:
     @property
     def discard_at(self) -> float:
         """Instant after which the response can be of no use at all."""
-        return self.generated_at + self.lifetime + max(self.grace, self.if_error, self.if_unreachable, self.keep)
+        return self.generated_at + self.lifetime + max(self.grace, self.if_error, self.if_unreachable) + self.keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +164,7 @@ class StoredResponse:
     response_time: float = 0.0
     uri: str = ""
     rendered: bytes = field(default=b"", compare=False)
-    """Status line and ``fields`` as bytes, rendered once when stored."""
+    """Status line and those ``fields`` that clients see, as bytes, rendered once when stored."""
 
     def head(self) -> ResponseHead:
         """The head as a value with case-insensitive fields."""

@@ -20,6 +20,7 @@ from edgecache.semantics.freshness import (
     assess,
     govern,
     has_explicit_lifetime,
+    own_via,
 )
 from edgecache.semantics.invalidation import group_tags
 from edgecache.semantics.key import url_of
@@ -27,15 +28,19 @@ from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Birth, Body, CacheKey, Freshness, Selecting, StoredResponse, Validators
 
-__all__ = ["answers_a_get", "make", "of_partial", "refusal", "refusal_of_body"]
+__all__ = ["answers_a_get", "consumed_fields", "make", "of_partial", "refusal", "refusal_of_body", "refusal_of_update"]
 
 UNDERSTOOD: Final = frozenset(
     {200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 307, 308, *range(400, 418), 421, 422, 426, *range(500, 506)}
 )
 """Final status codes of RFC 9110 §15, whose caching requirements this cache conforms to; 304 is never stored."""
 
-_NOT_STORED: Final = frozenset({"age", "content-length", "surrogate-control"})
-"""Computed at delivery, or addressed to this cache alone."""
+_NEVER_STORED: Final = frozenset({304, 408, 412, 416, 417, 421, 425, 428, 429, 431, 511})
+"""Status codes that answer this one request: its conditions, range, expectation, connection or size, none of which is
+part of a key, so that others would meet an answer to what they did not ask. RFC 6585 forbids its four."""
+
+_NOT_STORED: Final = frozenset({"age", "content-length"})
+"""Computed at delivery."""
 
 
 def refusal(
@@ -45,7 +50,8 @@ def refusal(
     directives = governing.directives
     return (
         _refused_by_kind(request, head, governing)
-        or _refused_by_directive(request, head, directives)
+        or _refused_by_response(request, head, directives)
+        or (Reason.REQUEST_NO_STORE if parse_request(request.fields).no_store else None)
         or _refused_for_privacy(request, head, governing, policy)
         or _refused_as_useless(head, freshness)
     )
@@ -54,7 +60,7 @@ def refusal(
 def _refused_by_kind(request: RequestHead, head: ResponseHead, governing: Governing) -> Reason | None:
     if request.method not in ("GET", "QUERY") and not answers_a_get(request, head, governing):
         return Reason.METHOD
-    if head.status < 200 or head.status == 304:
+    if head.status < 200 or head.status in _NEVER_STORED:
         return Reason.STATUS
     if governing.directives.must_understand and head.status not in UNDERSTOOD:
         return Reason.NOT_UNDERSTOOD
@@ -66,14 +72,18 @@ def _refused_by_kind(request: RequestHead, head: ResponseHead, governing: Govern
     return None
 
 
-def _refused_by_directive(request: RequestHead, head: ResponseHead, directives: ResponseDirectives) -> Reason | None:
+def refusal_of_update(request: RequestHead, head: ResponseHead, policy: Policy) -> Reason | None:
+    """Return why a stored response must not be kept with the head that a 304 gave it, or None (RFC 9111 §3.2)."""
+    directives = govern(head.fields, policy).directives
+    return _refused_by_response(request, head, directives) or _refused_for_authorization(request, directives)
+
+
+def _refused_by_response(request: RequestHead, head: ResponseHead, directives: ResponseDirectives) -> Reason | None:
     # must-understand, when it was understood, overrides no-store (§5.2.2.3).
     if directives.no_store and not directives.must_understand:
         return Reason.NO_STORE
     if directives.private:
         return Reason.PRIVATE
-    if parse_request(request.fields).no_store:
-        return Reason.REQUEST_NO_STORE
     if selection.vary_names(head.fields) is None:
         return Reason.VARY_STAR
     if group_tags(request, head) is None:
@@ -84,20 +94,23 @@ def _refused_by_directive(request: RequestHead, head: ResponseHead, directives: 
 def _refused_for_privacy(
     request: RequestHead, head: ResponseHead, governing: Governing, policy: Policy
 ) -> Reason | None:
-    directives = governing.directives
-    shareable = directives.public or directives.must_revalidate or directives.s_maxage is not None
-    if "authorization" in request.fields and not shareable:
+    if _refused_for_authorization(request, governing.directives):
         return Reason.AUTHORIZATION
     if "set-cookie" in head.fields and not policy.unsafe_store_set_cookie:
         return Reason.SET_COOKIE
-    explicit = has_explicit_lifetime(head.fields, governing) or directives.public
+    explicit = has_explicit_lifetime(head.fields, governing) or governing.directives.public
     if "cookie" in request.fields and not explicit:
         return Reason.REQUEST_COOKIE
     return None
 
 
+def _refused_for_authorization(request: RequestHead, directives: ResponseDirectives) -> Reason | None:
+    shareable = directives.public or directives.must_revalidate or directives.s_maxage is not None
+    return Reason.AUTHORIZATION if "authorization" in request.fields and not shareable else None
+
+
 def _refused_as_useless(head: ResponseHead, freshness: Freshness) -> Reason | None:
-    reusable = freshness.lifetime > 0 and freshness.discard_at > freshness.generated_at
+    reusable = freshness.lifetime > 0 and not freshness.must_validate
     if reusable or freshness.grace > 0 or freshness.if_error > 0 or _validators(head.fields):
         return None
     return Reason.NO_FRESHNESS
@@ -148,6 +161,8 @@ def make(
     if selecting is None:
         names = selection.vary_names(head.fields) or ()
         selecting = selection.selecting_fields(request.fields, names)
+    # What is addressed to this cache stays, for a 304 that does not repeat it (§3.2), and is shown to nobody.
+    consumed = consumed_fields(policy)
     pairs = tuple(_kept_fields(head.fields, governing.directives, policy, response_time, is_update=is_update))
     return StoredResponse(
         key=key,
@@ -162,23 +177,32 @@ def make(
         tags=group_tags(request, head) or frozenset(),
         response_time=response_time,
         uri=url_of(key),
-        rendered=render_status_line(head.status) + render_fields(pairs),
+        rendered=render_status_line(head.status)
+        + render_fields(pair for pair in pairs if pair[0].lower() not in consumed),
     )
+
+
+def consumed_fields(policy: Policy) -> frozenset[str]:
+    """Return the names, lower case, of response fields that are addressed to this cache alone and end here.
+
+    CDN-Cache-Control is for every such cache on the way (RFC 9213 §3.1), and goes on.
+    """
+    names = {name.lower() for name in policy.targeted_fields} - {"cdn-cache-control"}
+    return frozenset(names | {"surrogate-control"} if policy.surrogate_control else names)
 
 
 def _kept_fields(
     fields: FieldsView, directives: ResponseDirectives, policy: Policy, response_time: float, *, is_update: bool
 ) -> Iterable[Pair]:
     """RFC 9111 §3.1, less what qualified no-cache and private name (§5.2.2.4, §5.2.2.7)."""
-    own = policy.targeted_fields[0].lower() if policy.targeted_fields else ""
-    left_out = _NOT_STORED | directives.no_cache_fields | directives.private_fields | {own}
+    left_out = _NOT_STORED | directives.no_cache_fields | directives.private_fields
     for name, value in fields.items():
         if name.lower() not in left_out:
             yield name, value
     if "date" not in fields:
         yield "Date", format_http_date(response_time)
-    if not is_update:
-        yield "Via", f"1.1 {policy.name}"
+    if not is_update or own_via(policy) not in fields.getall("via", ()):
+        yield "Via", own_via(policy)
 
 
 def _validators(fields: FieldsView) -> Validators:

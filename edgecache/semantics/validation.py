@@ -9,13 +9,15 @@ Departure
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from edgecache.http.conditional import without_conditions
+from edgecache.http.fields import format_http_date
 from edgecache.http.message import Pair, RequestHead, ResponseHead, fields_of
 from edgecache.semantics import storing
 from edgecache.semantics.policy import Policy
-from edgecache.semantics.stored import Birth, StoredResponse
+from edgecache.semantics.stored import Birth, Freshness, StoredResponse
 
 __all__ = ["completing", "condition", "freshen", "head_agrees", "merge", "unconditional"]
 
@@ -69,10 +71,15 @@ def freshen(
     request_time: float,
     response_time: float,
 ) -> StoredResponse:
-    """Return the stored response as updated by a 304, or by the answer to a HEAD (RFC 9111 §4.3.4, §4.3.5)."""
-    return storing.make(
+    """Return the stored response as updated by a 304, or by the answer to a HEAD (RFC 9111 §4.3.4, §4.3.5).
+
+    When the answer forbids to store what it updates, the result may answer this one request, and is never reused.
+    """
+    shared = _for_everybody(answer, policy, response_time)
+    head = ResponseHead(stored.status, fields_of(merge(stored.fields, shared)))
+    freshened = storing.make(
         request,
-        ResponseHead(stored.status, fields_of(merge(stored.fields, answer))),
+        head,
         stored.body,
         policy,
         key=stored.key,
@@ -81,6 +88,10 @@ def freshen(
         response_time=response_time,
         selecting=stored.selecting,
     )
+    if storing.refusal_of_update(request, head, policy) is None:
+        return freshened
+    unusable = Freshness(freshened.freshness.generated_at, 0.0, must_validate=True, never_stale=True)
+    return replace(freshened, freshness=unusable)
 
 
 def merge(stored: Iterable[Pair], answer: ResponseHead) -> list[Pair]:
@@ -101,6 +112,21 @@ def head_agrees(stored: StoredResponse, answer: ResponseHead) -> bool:
     if "last-modified" in fields and fields["last-modified"] != stored.validators.last_modified:
         return False
     return "content-length" not in fields or fields["content-length"] == str(stored.body.size)
+
+
+def _for_everybody(answer: ResponseHead, policy: Policy, response_time: float) -> ResponseHead:
+    """Return the answer as others may see it: dated, and without a cookie, which is one client's.
+
+    One without Date is dated on receipt (RFC 9110 §6.6.1): its Expires is not meant from the stored Date.
+    """
+    pairs = [
+        (name, value)
+        for name, value in answer.fields.items()
+        if policy.unsafe_store_set_cookie or name.lower() != "set-cookie"
+    ]
+    if "date" not in answer.fields:
+        pairs.append(("Date", format_http_date(response_time)))
+    return ResponseHead(answer.status, fields_of(pairs))
 
 
 def _with_fields(request: RequestHead, pairs: Iterable[Pair]) -> RequestHead:
