@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint types fmt conformance bench clean
+.PHONY: help run test faults check lint types fmt conformance bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ run: $(VENV)/.run ## start the edge in front of a demo site; of your own with OR
 
 test: $(VENV)/.tests ## run the tests; ARGS="-k collapse" runs some of them
 	@$(BIN)/pytest $(ARGS)
+
+faults: $(VENV)/.tests ## the tests of broken bodies and herds at full length, which takes minutes
+	@EDGECACHE_LONG=1 $(BIN)/pytest tests/scenarios/test_broken_bodies.py tests/scenarios/test_herd.py $(ARGS)
 
 check: lint types test ## everything a change has to pass
 

@@ -54,12 +54,16 @@ class Edge:
             sinks.append(access_log(self._writer, config.log.access))
         settings = config.server.settings()
         self._server: Final = EdgeServer(self.cache, settings, _all(sinks))
-        self.public: Final = Listener(self._server, settings)
+        self.public: Final = Listener(self._server, settings, self._connection)
         self._admin_address: Final = parse_listen(config.admin.listen)
         self._admin: Final = web.AppRunner(
             make_admin(self._admin_state(clock), names=config.admin.names), access_log=None
         )
         self._started = False
+
+    def _connection(self) -> asyncio.Protocol:
+        self.counters.connections += 1
+        return self._server()
 
     async def start(self) -> None:
         """Begin to listen; raise ``ConfigError`` when an address cannot be had."""

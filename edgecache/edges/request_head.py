@@ -41,7 +41,8 @@ _FIELD_TEXT: Final = re.compile(r"[\t\n -~\x80-\xff]*")
 _DIGITS: Final = re.compile(r"[0-9]{1,18}")
 _METHOD_AND_TARGET: Final = re.compile(rb"[A-Z][A-Z0-9_-]* (?:/|\*|https?://)")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
-_REFUSED_METHODS: Final = frozenset({"CONNECT", "TRACE"})
+_REFUSED_METHODS: Final = frozenset({"CONNECT", "PURGE", "TRACE"})
+"""PURGE is for caches, not for what is behind them, and anybody could send it here."""
 _DEBUG: Final = "edgecache-debug"
 _NOT_FORWARDED: Final = CONNECTION_FIELDS | {"host", "content-length", "expect", _DEBUG}
 _NEVER_PER_CONNECTION: Final = frozenset(

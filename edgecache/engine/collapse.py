@@ -147,6 +147,14 @@ class Collapse:
         flight = self._flights.get(key)
         return flight is not None and self._survives(flight)
 
+    def growing(self, key: str) -> Filled | None:
+        """Return the response that is on its way under a key, while a request that comes now could share it."""
+        flight = self._flights.get(key)
+        if flight is None or not (flight.outcome.done() and flight.is_open() and self._survives(flight)):
+            return None
+        outcome = flight.outcome.result()
+        return outcome if isinstance(outcome, Filled) else None
+
     def end(self, flight: Flight) -> None:
         """Close a flight to joiners."""
         if self._flights.get(flight.key) is flight:

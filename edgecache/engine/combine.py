@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edgecache.http.message import ResponseHead, fields_of, render_fields, render_status_line
-from edgecache.http.ranges import ContentRange, parse_content_range, render_content_range
+from edgecache.http.message import ResponseHead, fields_of, render_status_line
+from edgecache.http.ranges import OF_THESE_BYTES, ContentRange, parse_content_range, render_content_range
 from edgecache.semantics.stored import StoredResponse
 from edgecache.semantics.validation import merge
 from edgecache.stores.body import MemoryBody, slices
 
-__all__ = ["combine", "completed"]
+__all__ = ["combine", "completed", "whole"]
 
 
 def completed(part: StoredResponse, first: int, last: int | None, answer: ResponseHead) -> ResponseHead | None:
@@ -28,7 +28,7 @@ def completed(part: StoredResponse, first: int, last: int | None, answer: Respon
     ends_at = last if last is not None else (new.complete or 0) - 1
     if new.last != ends_at or (held.complete is not None and new.complete != held.complete):
         return None
-    fields = [pair for pair in merge(part.fields, answer) if pair[0].lower() != "content-range"]
+    fields = [pair for pair in merge(part.fields, answer) if pair[0].lower() not in OF_THESE_BYTES]
     return ResponseHead(200, fields_of(fields))
 
 
@@ -39,7 +39,7 @@ def combine(older: StoredResponse, newer: StoredResponse) -> StoredResponse:
         return newer
     if a is not None and _same_representation(older, newer.head()) and _touch(a, b):
         newer = _union(older, a, newer, b)
-    return _whole(newer)
+    return whole(newer)
 
 
 def _same_representation(part: StoredResponse, answer: ResponseHead) -> bool:
@@ -60,17 +60,23 @@ def _union(older: StoredResponse, a: ContentRange, newer: StoredResponse, b: Con
     body = MemoryBody((b"".join((*before, *new, *after)),))
     held = ContentRange(min(a.first, b.first), max(a.last, b.last), b.complete)
     birth = min(older.birth, newer.birth, key=lambda birth: birth.sequence)
-    fields = [pair for pair in newer.fields if pair[0].lower() != "content-range"]
+    fields = [pair for pair in newer.fields if pair[0].lower() not in OF_THESE_BYTES]
     fields.append(("Content-Range", render_content_range(held)))
-    return replace(newer, body=body, content_range=held, fields=tuple(fields), birth=birth)
+    tags = older.tags | newer.tags
+    return replace(newer, body=body, content_range=held, fields=tuple(fields), birth=birth, tags=tags)
 
 
-def _whole(part: StoredResponse) -> StoredResponse:
-    """Return a part that has all the bytes as a 200, and any other with its head rendered anew."""
+def whole(part: StoredResponse) -> StoredResponse:
+    """Return a part that has all the bytes as a 200; any other as it is."""
     held = part.content_range
-    status, fields = part.status, part.fields
-    if held is not None and held.first == 0 and held.last + 1 == held.complete:
-        status, held = 200, None
-        fields = tuple(pair for pair in fields if pair[0].lower() != "content-range")
-    rendered = render_status_line(status) + render_fields(fields)
-    return replace(part, status=status, fields=fields, content_range=held, rendered=rendered)
+    if held is None or held.first > 0 or held.last + 1 != held.complete:
+        return part
+    fields = tuple(pair for pair in part.fields if pair[0].lower() not in OF_THESE_BYTES)
+    return replace(part, status=200, fields=fields, content_range=None, rendered=_rendered_whole(part))
+
+
+def _rendered_whole(part: StoredResponse) -> bytes:
+    """Make it of what was rendered, where the fields addressed to this cache alone are left out already."""
+    _, *lines = part.rendered.splitlines(keepends=True)
+    kept = (line for line in lines if line.partition(b":")[0].decode("latin-1").lower() not in OF_THESE_BYTES)
+    return render_status_line(200) + b"".join(kept)

@@ -131,7 +131,7 @@ class Counters:
     )
     hits: int = _count(
         "requests",
-        "Requests answered from the store with a fresh response.",
+        "Requests answered from the store with a fresh response, or a stale one that they said they accept.",
         "The number this program exists for. When it falls while requests do not, look at not_storable "
         "and forwarded first, then at evictions.",
     )

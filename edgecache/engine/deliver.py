@@ -8,8 +8,8 @@ Nothing here waits: bodies that are in memory are handed out as pieces, others a
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 from edgecache.engine.collapse import Filled
 from edgecache.engine.exchange import Delivery, Exchange
@@ -24,6 +24,7 @@ from edgecache.http.message import (
     reason_phrase,
 )
 from edgecache.origin.base import Framing, OriginResponse
+from edgecache.semantics import storing
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.stored import Body, StoredResponse
 from edgecache.stores.body import slices
@@ -85,18 +86,22 @@ def stored(exchange: Exchange, response: StoredResponse, status: Status, policy:
         rendered = response.rendered + b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in extra)
         head = ResponseHead(response.status, _EMPTY)
         return _whole(exchange, head, source, rendered)
-    return _negotiate(exchange, response.head(), extra, source, now)
+    return _negotiate(exchange, _for_clients(response.head(), policy), extra, source, now)
 
 
 def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, now: float) -> Delivery:
     """Deliver a response that is on its way into the store: to its leader as it came, to followers as stored."""
     fill, length = filled.fill, filled.length
     if status.collapsed:
-        head = filled.prototype.head()
+        head = _for_clients(filled.prototype.head(), policy)
         extra = [("Age", str(int(filled.prototype.freshness.age(now))))]
     else:
-        head = filled.head
+        head = _for_clients(filled.head, policy)
         extra = _forwarded(head.fields, policy, now)
+    came = exchange.origin_status or head.status
+    if came != head.status or not _is_plain(exchange.request.head):
+        # Left out, it would be taken for what completing, conditions or ranges make of it (RFC 9211 §2.3).
+        status = replace(status, fwd_status=came)
     extra.append(("Cache-Status", _member(exchange, status, policy)))
     held = ranges.parse_content_range(head.fields.get("content-range", "")) if head.status == 206 else None
     source = _Source(
@@ -113,7 +118,7 @@ def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, 
 
 def passed(exchange: Exchange, response: OriginResponse, status: Status, policy: Policy, now: float) -> Delivery:
     """Deliver a response that is this client's alone, as the origin sent it."""
-    head = response.head
+    head = _for_clients(response.head, policy)
     is_tunnel = response.tunnel is not None
     is_bodiless = is_tunnel or exchange.request.head.method == "HEAD" or response.framing is Framing.NONE
     length = 0 if is_bodiless else response.content_length
@@ -254,7 +259,7 @@ def _ranges(
 ) -> Delivery:
     complete = source.complete
     assert complete is not None
-    pairs = [pair for pair in _delivered(head.fields) if pair[0].lower() != "content-range"]
+    pairs = [pair for pair in _delivered(head.fields) if pair[0].lower() not in ranges.OF_THESE_BYTES]
     pairs += extra
     if not wanted:
         pairs = [pair for pair in pairs if pair[0].lower() != "content-type"]
@@ -282,7 +287,7 @@ def _partial(
 ) -> Delivery:
     head = ResponseHead(206, fields_of([*pairs, ("Content-Length", str(length))]))
     if source.pieces is None:
-        stream = _stream_parts(parts, closing, source)
+        stream = _PartsStream(parts, closing, source)
         return Delivery(head=head, length=length, exchange=exchange, stream=stream)
     pieces: list[bytes | memoryview] = []
     for preamble, first, last in parts:
@@ -291,23 +296,54 @@ def _partial(
     return Delivery(head=head, length=length, exchange=exchange, pieces=tuple(piece for piece in pieces if len(piece)))
 
 
-async def _stream_parts(
-    parts: Iterable[tuple[bytes, int, int]], closing: bytes, source: _Source
-) -> AsyncIterator[bytes | memoryview]:
-    for preamble, first, last in parts:
+class _PartsStream:
+    """Parts of a body on its way. All of them are followed from the beginning: between two, it is not deserted."""
+
+    __slots__ = ("_pieces", "_streams")
+
+    def __init__(self, parts: Iterable[tuple[bytes, int, int]], closing: bytes, source: _Source) -> None:
+        begun = [(head, source.stream(first - source.first, last + 1 - source.first)) for head, first, last in parts]
+        self._streams = [stream for _, stream in begun]
+        self._pieces = _in_order(begun, closing)
+
+    def __aiter__(self) -> _PartsStream:
+        return self
+
+    async def __anext__(self) -> bytes | memoryview:
+        return await anext(self._pieces)
+
+    async def aclose(self) -> None:
+        await self._pieces.aclose()
+        for stream in self._streams:
+            aclose = getattr(stream, "aclose", None)
+            if aclose is not None:
+                await aclose()
+
+
+async def _in_order(
+    parts: Iterable[tuple[bytes, AsyncIterator[bytes | memoryview]]], closing: bytes
+) -> AsyncGenerator[bytes | memoryview, None]:
+    for preamble, stream in parts:
         if preamble:
             yield preamble
-        async for piece in source.stream(first - source.first, last + 1 - source.first):
+        async for piece in stream:
             yield piece
     if closing:
         yield closing
 
 
+def _for_clients(head: ResponseHead, policy: Policy) -> ResponseHead:
+    """Return the head without what was meant for this cache alone."""
+    consumed = storing.consumed_fields(policy)
+    if not any(name in head.fields for name in consumed):
+        return head
+    return ResponseHead(head.status, fields_of(pair for pair in head.fields.items() if pair[0].lower() not in consumed))
+
+
 def _delivered(fields: FieldsView, *, keep_length: bool = False) -> Iterable[Pair]:
-    """Yield the fields that go on to the client: not the length, which is computed, nor what was meant for us."""
+    """Yield the fields that go on to the client: not the length, which is computed."""
     for name, value in fields.items():
-        lowered = name.lower()
-        if lowered != "surrogate-control" and (keep_length or lowered != "content-length"):
+        if keep_length or name.lower() != "content-length":
             yield name, value
 
 

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 
 from edgecache.engine.collapse import Collapse, Died, Failed, Filled, Flight, Freshened, Unshared
-from edgecache.engine.combine import combine, completed
+from edgecache.engine.combine import combine, completed, whole
 from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Exchange
 from edgecache.engine.fill import Fill
@@ -189,12 +189,12 @@ class Fetcher:
         if head.status == 304 and plan.validate is not None:
             self._freshen(flight, plan, response, request_time, now)
             return
-        if head.status == 206 and plan.complete is not None:
+        if head.status in (206, 416) and plan.complete is not None:
             await self._complete(flight, plan, exchange, response, request_time, now)
             return
         reason = self._refusal(plan, response, request_time, now)
         if reason is not None:
-            self._unshared(flight, plan, response, reason, now)
+            self._unshared(flight, plan, response, reason)
             return
         prototype = storing.make(
             plan.head,
@@ -222,7 +222,10 @@ class Fetcher:
         )
         response.close()
         self._counters.revalidated += 1
-        self._store.replace_now(stored, freshened)
+        if freshened.freshness.discard_at > now:
+            self._store.replace_now(stored, freshened)
+        else:
+            self._store.remove_now(stored)
         self._note_shareable(flight, freshened)
         flight.resolve(Freshened(freshened))
 
@@ -233,7 +236,7 @@ class Fetcher:
         if response.framing is Framing.CLOSE:
             return Reason.CLOSE_DELIMITED
         if head.status >= 500 and plan.validate is not None:
-            instead = may_serve_instead(plan.validate, now, unreachable=False)
+            instead = may_serve_instead(plan.validate, now, unreachable=False, request=plan.head)
             if instead is not None:
                 return Reason.ERROR_KEPT_OUT
         reason = storing.refusal(plan.head, head, governing, numbers, self._policy)
@@ -241,12 +244,11 @@ class Fetcher:
             reason = storing.refusal_of_body(head, response.content_length, self._policy)
         return reason
 
-    def _unshared(self, flight: Flight, plan: Plan, response: OriginResponse, reason: Reason, now: float) -> None:
+    def _unshared(self, flight: Flight, plan: Plan, response: OriginResponse, reason: Reason) -> None:
         self._refused(reason)
         if response.head.status < 500:
             # A server error says nothing about the next answer, and a herd must not follow it.
-            self._counters.hit_for_miss_marks += 1
-            self._collapse.mark(flight.key, now + self._policy.hit_for_miss)
+            self._mark(flight)
         if plan.validate is not None and reason is not Reason.ERROR_KEPT_OUT and response.head.status < 500:
             # What the origin answers now has taken its place, and cannot be stored (RFC 9111 §4.3.3).
             self._store.remove_now(plan.validate)
@@ -261,21 +263,18 @@ class Fetcher:
         if response.freshness.is_fresh(now) and not response.freshness.must_validate:
             self._collapse.unmark(flight.key)
         else:
-            self._counters.hit_for_miss_marks += 1
-            self._collapse.mark(flight.key, now + self._policy.hit_for_miss)
+            self._mark(flight)
+
+    def _mark(self, flight: Flight) -> None:
+        self._counters.hit_for_miss_marks += 1
+        self._collapse.mark(flight.key, self._clock() + self._policy.hit_for_miss)
 
     def _refused(self, reason: Reason) -> None:
         self._counters.refused_storing += 1
         self._counters.not_storable[reason] += 1
 
     async def _complete(
-        self,
-        flight: Flight,
-        plan: Plan,
-        exchange: Exchange,
-        response: OriginResponse,
-        request_time: float,
-        now: float,
+        self, flight: Flight, plan: Plan, exchange: Exchange, response: OriginResponse, request_time: float, now: float
     ) -> None:
         """Combine a stored part with the missing bytes (RFC 9111 §3.4), or start again without it."""
         assert plan.complete is not None
@@ -346,6 +345,7 @@ class Fetcher:
             fill.feed(chunk)
             if not fill.spilled and fill.size > self._policy.max_object:
                 self._collapse.end(flight)
+                self._mark(flight)
                 if flight.members == 0:  # else somebody is about to attach, who needs the beginning
                     fill.spill()
             if fill.spilled:
@@ -386,7 +386,7 @@ class Fetcher:
         for stored in self._store.lookup_now(part.key):
             if stored.selecting == part.selecting and self._ledger.verdict(stored) is Verdict.VALID:
                 part = combine(stored, part)
-        return part
+        return whole(part)
 
 
 def _answers(status: int, request: RequestHead) -> bool:

@@ -6,7 +6,8 @@ Theory
 
     While the body may still be stored, all of it is kept and the pump runs at the origin's speed. Once it has
     outgrown what is stored (``spill``) only a window is kept: chunks that every reader has passed are dropped, nobody
-    new may join, and the pump waits while the slowest reader is a window behind.
+    new may join, and the pump waits while the slowest reader is a window behind. One that does not move at all while
+    others wait for it is left behind; its client gets no more.
 
 Invariants
     * A fill ends exactly once: ``finish``, or ``fail`` with the ``OriginError`` that every reader then raises.
@@ -26,6 +27,9 @@ __all__ = ["Fill", "Reader"]
 
 WINDOW_BYTES: Final = 1024 * 1024
 """How far a spilled fill's pump may be ahead of its slowest reader."""
+
+PATIENCE_SECONDS: Final = 10.0
+"""How long the slowest reader of a spilled fill may stand still while another one waits for more."""
 
 
 class Fill:
@@ -109,8 +113,22 @@ class Fill:
     async def room(self) -> None:
         """Wait while a spilled fill's slowest reader is more than a window behind."""
         while self.spilled and self._readers and self.size - min(r.position for r in self._readers) > WINDOW_BYTES:
-            self._room = asyncio.get_running_loop().create_future()
-            await self._room
+            loop = asyncio.get_running_loop()
+            self._room = loop.create_future()
+            timer = loop.call_later(PATIENCE_SECONDS, self._leave_behind)
+            try:
+                await self._room
+            finally:
+                timer.cancel()
+
+    def _leave_behind(self) -> None:
+        """Go on without those who are a window behind, if anybody waits for that."""
+        if not any(reader.position == self.size for reader in self._readers):
+            _wake(self._room)
+            return
+        for reader in [each for each in self._readers if self.size - each.position > WINDOW_BYTES]:
+            reader.left_behind = True
+            self.detach(reader)
 
     # The readers' side.
 
@@ -161,7 +179,7 @@ class Fill:
 class Reader:
     """An asynchronous iterator over part of a fill."""
 
-    __slots__ = ("_fill", "_start", "_stop", "index", "position")
+    __slots__ = ("_fill", "_start", "_stop", "index", "left_behind", "position")
 
     def __init__(self, fill: Fill, start: int, stop: int | None) -> None:
         self._fill = fill
@@ -169,12 +187,15 @@ class Reader:
         self._stop = stop
         self.index = 0  # of the next chunk
         self.position = 0  # of that chunk in the body
+        self.left_behind = False
 
     def __aiter__(self) -> Reader:
         return self
 
     async def __anext__(self) -> bytes | memoryview:
         fill = self._fill
+        if self.left_behind:
+            raise OriginError("the others did not wait any longer")
         while self._stop is None or self.position < self._stop:
             chunk = fill.chunk(self.index)
             if chunk is not None:

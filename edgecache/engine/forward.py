@@ -18,6 +18,7 @@ from edgecache.engine.exchange import Delivery, Exchange
 from edgecache.engine.fetch import Plan
 from edgecache.engine.parts import FWD, Parts, detail_of, unlike_200
 from edgecache.errors import OriginError
+from edgecache.http import ranges
 from edgecache.http.message import RequestHead
 from edgecache.origin.base import OriginResponse
 from edgecache.purging.ledger import Verdict
@@ -35,7 +36,7 @@ _MAX_WAITS: Final = 4
 async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) -> Delivery:
     """Forward once for everybody who asks now, and deliver what comes."""
     parts.counters.forwarded[FWD[reason]] += 1
-    flight_key = _flight_key(plan)
+    flight_key = _flight_key(parts, plan)
     may_wait = True
     for attempt in itertools.count():
         now = parts.clock()
@@ -58,7 +59,7 @@ async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) ->
         finally:
             flight.members -= 1
         if isinstance(outcome, Filled) and (variant := _other_variant(outcome, plan)) is not None:
-            flight_key = f"{_flight_key(plan)} {variant}"
+            flight_key = f"{_flight_key(parts, plan)} {variant}"
         else:
             may_wait = isinstance(outcome, Died)
     raise AssertionError("the last attempt leads, and a leader always answers")
@@ -171,9 +172,19 @@ async def outcome_of(flight: Flight, leads: bool) -> Outcome:
         raise
 
 
-def _flight_key(plan: Plan) -> str:
+def _flight_key(parts: Parts, plan: Plan) -> str:
     """Requests with equal flight keys want the same bytes."""
-    if not plan.keep_range:
+    if not plan.keep_range or _is_coming(parts, plan):
         return plan.key
     fields = plan.head.fields
     return f"{plan.key} {fields['range']} {fields.get('if-range', '')}"
+
+
+def _is_coming(parts: Parts, plan: Plan) -> bool:
+    """Whether the ranges asked for begin within what a fetch of the whole has already brought."""
+    filled = parts.collapse.growing(plan.key)
+    if filled is None or filled.length is None or filled.head.status != 200:
+        return False
+    specs = ranges.parse_range(plan.head.fields["range"])
+    wanted = ranges.resolve(specs, filled.length) if specs is not None else ()
+    return all(first <= filled.fill.size for first, _ in wanted)

@@ -60,7 +60,7 @@ def serve_instead(
     stored = plan.validate
     if stored is None:
         return None
-    excuse = reuse.may_serve_instead(stored, now, unreachable=status is None)
+    excuse = reuse.may_serve_instead(stored, now, unreachable=status is None, request=plan.head)
     if excuse is None or parts.ledger.verdict(stored) is not Verdict.VALID:
         return None
     exchange.record("serve-stale")

@@ -45,7 +45,12 @@ async def forward_head(parts: Parts, exchange: Exchange, plan: Plan, reason: Rea
         exchange.result, exchange.reason = "revalidated", Reason.VALIDATED
         status = Status(FWD[reason], response.head.status, is_stored=True)
         return serve.from_store(parts, exchange, freshened, status, now)
-    if stored is not None and response.head.status < 500:
+    if response.head.status >= 500:
+        instead = serve.serve_instead(parts, exchange, plan, reason, response.head.status, now)
+        if instead is not None:
+            response.close()
+            return instead
+    elif stored is not None:
         parts.store.remove_now(stored)
     exchange.result, exchange.reason = "miss", Reason.METHOD
     status = Status(FWD[reason], unlike_200(response.head.status), detail=Reason.METHOD)

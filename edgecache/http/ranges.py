@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_RANGES",
+    "OF_THESE_BYTES",
     "ContentRange",
     "MultipartLayout",
     "RangeSpec",
@@ -36,6 +37,9 @@ __all__ = [
 
 MAX_RANGES: Final = 16
 """More parts than any reader of documents or seeker in videos asks for at once."""
+
+OF_THESE_BYTES: Final = frozenset({"content-digest", "content-md5", "content-range"})
+"""Fields that say something of the bytes in one message: neither of fewer nor of more of them (RFC 9530 §2)."""
 
 _MAX_OVERLAPS: Final = 1
 """RFC 9110 §14.2 and §17.15 name more than two overlapping ranges as a sign of an attack."""

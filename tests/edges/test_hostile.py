@@ -127,6 +127,7 @@ async def test_where_the_bytes_are_cut_does_not_matter(name: str, split: int) ->
         (b"CONNECT evil:443 HTTP/1.1\r\nHost: evil:443\r\n\r\n", 405),
         (b"TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
         (b"BAN / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        (b"PURGE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
         (get(host=b""), 400),
         (get(host=b"", version=b"1.0"), 400),
         (get(host=b"Host: a\r\nHost: a\r\n"), 400),
