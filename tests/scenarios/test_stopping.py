@@ -1,4 +1,4 @@
-"""Told to stop, the program lets running responses finish; told again, it stops at once (real process, real signals)."""
+"""Told to stop, the program lets running responses finish; told again, it stops at once (real signals)."""
 
 from __future__ import annotations
 
