@@ -196,6 +196,7 @@ class Cache(Table, frozen=True, kw_only=True):
     hit_for_miss: Annotated[float, _duration("requests for what could not be stored are not collapsed", '"2m"')] = (
         DEFAULT.hit_for_miss
     )
+    x_cache: Annotated[bool, Setting(SWITCH, "add X-Cache: HIT, MISS ...", "false")] = DEFAULT.x_cache
     unsafe_store_set_cookie: Annotated[
         bool, Setting(SWITCH, "store Set-Cookie and replay it to everybody", "false")
     ] = DEFAULT.unsafe_store_set_cookie

@@ -77,8 +77,7 @@ class _Passing:
 def stored(exchange: Exchange, response: StoredResponse, status: Status, policy: Policy, now: float) -> Delivery:
     """Deliver a stored response."""
     freshness = response.freshness
-    member = _member(exchange, status, policy, ttl=int(freshness.ttl(now)))
-    extra = [("Age", str(int(freshness.age(now)))), ("Cache-Status", member)]
+    extra = [("Age", str(int(freshness.age(now)))), *_explained(exchange, status, policy, ttl=int(freshness.ttl(now)))]
     request = exchange.request.head
     source = _stored_source(response)
     if _is_plain(request) and response.content_range is None:
@@ -102,7 +101,7 @@ def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, 
     if came != head.status or not _is_plain(exchange.request.head):
         # Left out, it would be taken for what completing, conditions or ranges make of it (RFC 9211 §2.3).
         status = replace(status, fwd_status=came)
-    extra.append(("Cache-Status", _member(exchange, status, policy)))
+    extra += _explained(exchange, status, policy)
     held = ranges.parse_content_range(head.fields.get("content-range", "")) if head.status == 206 else None
     source = _Source(
         complete=length if held is None else held.complete,
@@ -123,7 +122,7 @@ def passed(exchange: Exchange, response: OriginResponse, status: Status, policy:
     is_bodiless = is_tunnel or exchange.request.head.method == "HEAD" or response.framing is Framing.NONE
     length = 0 if is_bodiless else response.content_length
     pairs = [*_delivered(head.fields, keep_length=is_bodiless), *_forwarded(head.fields, policy, now)]
-    pairs.append(("Cache-Status", _member(exchange, status, policy)))
+    pairs += _explained(exchange, status, policy)
     if not is_bodiless and length is not None:
         pairs.append(("Content-Length", str(length)))
     if is_bodiless and not is_tunnel:
@@ -148,7 +147,7 @@ def synthesized(
         ("Cache-Control", "no-store"),
         ("Content-Length", str(len(body))),
         ("Via", f"1.1 {policy.name}"),
-        ("Cache-Status", _member(exchange, status, policy)),
+        *_explained(exchange, status, policy),
     ]
     is_head = exchange.request.head.method == "HEAD"
     return Delivery(
@@ -358,7 +357,8 @@ def _content_length(status: int, length: int) -> list[Pair]:
     return [] if status == 204 else [("Content-Length", str(length))]
 
 
-def _member(exchange: Exchange, status: Status, policy: Policy, ttl: int | None = None) -> str:
+def _explained(exchange: Exchange, status: Status, policy: Policy, ttl: int | None = None) -> list[Pair]:
+    """What tells the client why it gets this: Cache-Status (RFC 9211), and X-Cache for tools that know no better."""
     member = cache_status.member(
         policy.name,
         hit=status.fwd is None,
@@ -371,4 +371,5 @@ def _member(exchange: Exchange, status: Status, policy: Policy, ttl: int | None 
         detail=status.detail,
     )
     exchange.cache_status = member
-    return member
+    pairs = [("Cache-Status", member)]
+    return [*pairs, ("X-Cache", exchange.result.upper())] if policy.x_cache else pairs

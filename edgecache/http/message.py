@@ -38,7 +38,13 @@ Pair: TypeAlias = tuple[str, str]
 Fields: TypeAlias = CIMultiDict[str]
 FieldsView: TypeAlias = CIMultiDictProxy[str]
 
-_REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
+_REASONS: Final = {status.value: status.phrase for status in HTTPStatus} | {
+    # RFC 9110's phrases, which the standard library has only since Python 3.13.
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
 
 
 def fields_of(pairs: Iterable[Pair]) -> FieldsView:

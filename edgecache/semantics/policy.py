@@ -35,6 +35,7 @@ class Policy:
         max_object: largest body that is stored, bytes.
         max_query_body: largest content of a QUERY request that is digested into a key, bytes.
         hit_for_miss: seconds during which a key whose answer could not be stored is not collapsed.
+        x_cache: add ``X-Cache``: HIT, STALE, REVALIDATED, COLLAPSED, MISS, PASS, SYNTH or ERROR.
         unsafe_store_set_cookie: store responses that carry ``Set-Cookie`` and replay the cookie to everybody.
     """
 
@@ -52,6 +53,7 @@ class Policy:
     max_object: int = 64 * _MIB
     max_query_body: int = 64 * 1024
     hit_for_miss: float = 120.0
+    x_cache: bool = False
     unsafe_store_set_cookie: bool = False
 
 

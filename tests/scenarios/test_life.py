@@ -229,3 +229,16 @@ async def test_the_host_and_the_target_reach_the_origin_as_spelled(edge: Running
     assert [request.target for request in origin.requests] == targets
     assert (await fetch(edge.port, "/a", fields={"Host": "other.example"})).body == b"answer 9"
     assert origin.requests[8].fields.getall("host") == ["other.example"]
+
+
+async def test_x_cache_on_request(start_edge: StartEdge, origin: ScriptedOrigin) -> None:
+    """For tools that do not read Cache-Status; off unless configured."""
+    origin.script = lambda request: Reply(
+        200, {"Cache-Control": "max-age=60" if request.target == "/a" else "no-store"}
+    )
+    edge = await start_edge(x_cache=True)
+    seen = [(await edge.fetch(target)).fields["x-cache"] for target in ("/a", "/a", "/b")]
+    assert seen == ["MISS", "HIT", "MISS"]
+    assert (await edge.fetch("/a", "POST")).fields["x-cache"] == "PASS"
+    plain = await start_edge()
+    assert "x-cache" not in (await plain.fetch("/a")).fields
