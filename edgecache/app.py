@@ -32,7 +32,7 @@ from edgecache.engine.cache import Cache
 from edgecache.engine.counters import Counters
 from edgecache.errors import ConfigError
 from edgecache.origin.upstreams import Upstreams
-from edgecache.purging.ledger import Ledger
+from edgecache.purging.local import LocalLedger
 from edgecache.stores.memory import MemoryStore
 
 __all__ = ["Edge", "compose", "run"]
@@ -45,7 +45,7 @@ class Edge:
         """Raise ``ConfigError`` for what only shows when things are put together."""
         self.counters: Final = Counters()
         self.store: Final = MemoryStore(config.cache.memory, max_variants=config.cache.max_variants)
-        self.ledger: Final = Ledger()
+        self.ledger: Final = LocalLedger()
         self.origin: Final = Upstreams(config.origin.settings())
         self.cache: Final = Cache(self.origin, self.store, self.ledger, self.counters, config.cache.policy(), clock)
         self._writer = None if config.log.access == "off" else LineWriter(config.log.file)

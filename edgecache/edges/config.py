@@ -176,6 +176,10 @@ class Cache(Table, frozen=True, kw_only=True):
         Setting(TOKEN, "cache control meant for this cache, first wins (RFC 9213)", '["CDN-Cache-Control"]', many=True),
     ] = DEFAULT.targeted_fields
     surrogate_control: Annotated[bool, Setting(SWITCH, "obey Surrogate-Control", "true")] = DEFAULT.surrogate_control
+    tag_fields: Annotated[
+        tuple[str, ...],
+        Setting(TOKEN, "response fields that carry tags for purging", '["Surrogate-Key", "Cache-Tag"]', many=True),
+    ] = DEFAULT.tag_fields
     heuristic_fraction: Annotated[
         float,
         Setting(SHARE, "of the age since Last-Modified taken as lifetime; 0: never", "0.1", at_least=0, at_most=1),

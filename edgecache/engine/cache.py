@@ -28,7 +28,8 @@ from edgecache.engine.parts import Parts
 from edgecache.http.message import RequestHead
 from edgecache.http.ranges import parse_range
 from edgecache.origin.base import Origin
-from edgecache.purging.ledger import Ledger, Verdict
+from edgecache.purging.base import Ledger
+from edgecache.purging.verdict import Verdict
 from edgecache.semantics import key, reuse
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
@@ -99,13 +100,32 @@ class Cache:
         return await self._answer(exchange, key.primary(head, digest), content)
 
     def _lookup(self, cache_key: CacheKey, now: float) -> tuple[StoredResponse, ...]:
-        """Return what is stored under the key and survives time and purges; remove what does not."""
+        """Return what is stored under the key and survives time and purges; set right what does not."""
+        ledger = self._parts.ledger
         candidates = self._parts.store.lookup_now(cache_key)
         for stored in candidates:
-            if stored.freshness.discard_at <= now or self._parts.ledger.verdict(stored) is not Verdict.VALID:
+            if stored.freshness.discard_at <= now:
                 self._parts.store.remove_now(stored)
-                return self._lookup(cache_key, now)
+            elif stored.birth.sequence == ledger.sequence and ledger.verdict(stored) is Verdict.VALID:
+                continue
+            else:
+                self._judge(stored, now)
+            return self._lookup(cache_key, now)
         return candidates
+
+    def _judge(self, stored: StoredResponse, now: float) -> None:
+        """Compare a stored response with the purges since it was last judged.
+
+        One that survives is from now on as good as one born now, and one that was purged softly is too, but stale.
+        """
+        verdict = self._parts.ledger.verdict(stored)
+        if verdict not in (Verdict.VALID, Verdict.STALE):
+            self._parts.store.remove_now(stored)
+            return
+        freshness = stored.freshness if verdict is Verdict.VALID else stored.freshness.ended(now)
+        judged = replace(stored, freshness=freshness, birth=self._parts.ledger.birth())
+        if not self._parts.store.replace_now(stored, judged):
+            self._parts.store.remove_now(stored)
 
     async def _answer(self, exchange: Exchange, cache_key: CacheKey, content: bytes | None) -> Delivery:
         exchange.key = cache_key

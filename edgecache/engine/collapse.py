@@ -27,7 +27,8 @@ from edgecache.engine.fill import Fill
 from edgecache.errors import OriginError
 from edgecache.http.message import ResponseHead
 from edgecache.origin.base import OriginResponse
-from edgecache.purging.ledger import Ledger, Verdict
+from edgecache.purging.base import Ledger
+from edgecache.purging.verdict import Verdict
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Birth, StoredResponse
 

@@ -22,11 +22,11 @@ from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Exchange
 from edgecache.engine.fill import Fill
 from edgecache.errors import OriginError, OriginTimeout
-from edgecache.http.conditional import has_cache_conditions
 from edgecache.http.message import RequestHead, fields_of
 from edgecache.http.ranges import ContentRange
 from edgecache.origin.base import Framing, InterimHandler, Origin, OriginResponse, RequestBody
-from edgecache.purging.ledger import Ledger, Verdict
+from edgecache.purging.base import Ledger
+from edgecache.purging.verdict import Verdict
 from edgecache.semantics import freshness, storing, validation
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
@@ -165,7 +165,7 @@ class Fetcher:
         except OriginError:
             self._counters.origin_errors += 1
             raise
-        if not _answers(response.head.status, head):
+        if not validation.may_answer(response.head.status, head):
             response.close()
             self._counters.origin_errors += 1
             raise OriginError(f"{response.head.status} to a request that did not ask for it")
@@ -387,13 +387,6 @@ class Fetcher:
             if stored.selecting == part.selecting and self._ledger.verdict(stored) is Verdict.VALID:
                 part = combine(stored, part)
         return whole(part)
-
-
-def _answers(status: int, request: RequestHead) -> bool:
-    """Whether the status code is one that this request can get: no 304 without a condition, no 206 without Range."""
-    if status == 304:
-        return has_cache_conditions(request.fields)
-    return status != 206 or "range" in request.fields
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

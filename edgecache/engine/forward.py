@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from dataclasses import replace
 from typing import Final
 
 from edgecache.engine import deliver, serve
@@ -21,7 +22,7 @@ from edgecache.errors import OriginError
 from edgecache.http import ranges
 from edgecache.http.message import RequestHead
 from edgecache.origin.base import OriginResponse
-from edgecache.purging.ledger import Verdict
+from edgecache.purging.verdict import Verdict
 from edgecache.semantics import reuse, selection
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import Serve, ServeStale
@@ -40,6 +41,7 @@ async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) ->
     may_wait = True
     for attempt in itertools.count():
         now = parts.clock()
+        plan = _unpurged(parts, plan)
         if may_wait and attempt < _MAX_WAITS and not parts.collapse.is_marked(flight_key, now):
             flight, leads = parts.collapse.join(flight_key, plan.head.target_uri)
         else:
@@ -61,7 +63,7 @@ async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) ->
         if isinstance(outcome, Filled) and (variant := _other_variant(outcome, plan)) is not None:
             flight_key = f"{_flight_key(parts, plan)} {variant}"
         else:
-            may_wait = isinstance(outcome, Died)
+            may_wait = isinstance(outcome, Died) or _is_overtaken(parts, outcome)
     raise AssertionError("the last attempt leads, and a leader always answers")
 
 
@@ -139,6 +141,23 @@ def _may_share(parts: Parts, response: StoredResponse, head: RequestHead, now: f
     if parts.ledger.verdict(response) is not Verdict.VALID:
         return False
     return isinstance(reuse.decide(head, (response,), parts.policy, now), Serve | ServeStale)
+
+
+def _is_overtaken(parts: Parts, outcome: Outcome) -> bool:
+    """Whether a purge has come between: then all who waited share one new fetch."""
+    match outcome:
+        case Filled(prototype=response) | Freshened(response):
+            return parts.ledger.verdict(response) is not Verdict.VALID
+        case _:
+            return False
+
+
+def _unpurged(parts: Parts, plan: Plan) -> Plan:
+    """Return the plan without stored responses purged since it was made: no 304 and no 206 may revive them."""
+    stored = plan.validate if plan.complete is None else plan.complete[0]
+    if stored is None or parts.ledger.verdict(stored) is not Verdict.INVALID:
+        return plan
+    return replace(plan, validate=None, complete=None)
 
 
 def _share(parts: Parts, exchange: Exchange) -> None:

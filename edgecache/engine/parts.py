@@ -14,7 +14,7 @@ from edgecache.engine.collapse import Collapse
 from edgecache.engine.counters import Counters
 from edgecache.engine.fetch import Fetcher
 from edgecache.http.cache_status import Fwd
-from edgecache.purging.ledger import Ledger
+from edgecache.purging.base import Ledger
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.stores.base import LocalStore

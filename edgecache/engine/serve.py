@@ -13,7 +13,7 @@ from edgecache.engine.parts import FWD, Parts
 from edgecache.errors import OriginError, OriginTimeout
 from edgecache.http.cache_status import Fwd
 from edgecache.http.message import RequestHead
-from edgecache.purging.ledger import Verdict
+from edgecache.purging.verdict import Verdict
 from edgecache.semantics import reuse
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import Refuse, Serve, ServeStale

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterable, Iterator
+
 from edgecache.engine import deliver, serve
 from edgecache.engine.collapse import Filled
 from edgecache.engine.deliver import Status
@@ -13,7 +16,9 @@ from edgecache.errors import ClientError, OriginError
 from edgecache.http.cache_status import Fwd
 from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.origin.base import Framing, OriginResponse
-from edgecache.purging.ledger import Verdict
+from edgecache.purging.base import MAX_SELECTORS
+from edgecache.purging.selector import Kind, Selector
+from edgecache.purging.verdict import Verdict
 from edgecache.semantics import freshness, invalidation, key, storing, validation
 from edgecache.semantics.reason import Reason
 from edgecache.stores.body import MemoryBody
@@ -76,7 +81,7 @@ async def pass_through(parts: Parts, exchange: Exchange, reason: Reason) -> Deli
         return _blame_client(parts, exchange, reason, error)
     now = parts.clock()
     was_valid = parts.ledger.verdict_of(flight.birth, flight.uri) is Verdict.VALID
-    _invalidate(parts, exchange, response.head)
+    await _invalidate(parts, exchange, response.head)
     if was_valid and _may_store_answer(parts, request.head, response, sent_at, now):
         return await _store_answer(parts, exchange, response, sent_at, now)
     status = Status(FWD[reason], unlike_200(response.head.status), detail=detail_of(reason))
@@ -92,16 +97,25 @@ def _blame_client(parts: Parts, exchange: Exchange, reason: Reason, error: Clien
     return deliver.synthesized(exchange, error.status, error.reason, status, parts.policy, parts.clock())
 
 
-def _invalidate(parts: Parts, exchange: Exchange, head: ResponseHead) -> None:
-    """RFC 9111 §4.4 and RFC 9875 §3."""
+async def _invalidate(parts: Parts, exchange: Exchange, head: ResponseHead) -> None:
+    """RFC 9111 §4.4 and RFC 9875 §3. In force here at once; what other processes apply is not waited for."""
     request = exchange.request.head
     uris = invalidation.invalidated_uris(request, head)
     groups = invalidation.invalidated_groups(request, head)
     if uris or groups:
         exchange.record("invalidate")
-        parts.ledger.purge(uris, groups)
+        selectors = [*_urls(uris), *(Selector(Kind.TAG, group) for group in groups)]
+        for start in range(0, len(selectors), MAX_SELECTORS):
+            await parts.ledger.purge(selectors[start : start + MAX_SELECTORS], patience=0.0)
         parts.counters.invalidations += len(uris)
         parts.counters.group_invalidations += len(groups)
+
+
+def _urls(uris: Iterable[str]) -> Iterator[Selector]:
+    for uri in uris:
+        # What an origin wrote into Location need not be a URI; then nothing can be stored under it.
+        with contextlib.suppress(ClientError):
+            yield Selector.of(Kind.URL, uri)
 
 
 def _may_store_answer(parts: Parts, head: RequestHead, response: OriginResponse, sent_at: float, now: float) -> bool:

@@ -84,5 +84,6 @@ def _groups(fields: FieldsView, name: str) -> list[str]:
 
 
 def _labels(request: RequestHead, groups: list[str]) -> frozenset[str]:
-    # An authority has no slash, so no group can spell another origin's label (":8080:x" would be port or group).
-    return frozenset(f"group:{request.scheme}://{request.authority}/{group}" for group in groups)
+    # An authority has no slash, so no group can spell another origin's label; and a tag has no space, so
+    # nobody can spell any group's.
+    return frozenset(f"group {request.scheme}://{request.authority}/{group}" for group in groups)

@@ -22,6 +22,7 @@ class Policy:
         name: pseudonym in ``Via`` and ``Cache-Status``, and target name of ``<name>-Cache-Control``.
         targeted_fields: target list of RFC 9213 §2.1, most specific first.
         surrogate_control: obey and consume ``Surrogate-Control``, and advertise ``Surrogate-Capability``.
+        tag_fields: response fields that carry tags for purging; they end here.
         heuristic_fraction: share of (Date - Last-Modified) taken as lifetime (RFC 9111 §4.2.2); 0 turns it off.
         heuristic_max: upper bound of a heuristic lifetime, seconds.
         grace: seconds a stale response may be served while one request validates it, when the origin
@@ -42,6 +43,14 @@ class Policy:
     name: str = "edgecache"
     targeted_fields: tuple[str, ...] = ("Edgecache-Cache-Control", "CDN-Cache-Control")
     surrogate_control: bool = True
+    tag_fields: tuple[str, ...] = (
+        "Surrogate-Key",
+        "Cache-Tag",
+        "Edge-Cache-Tag",
+        "xkey",
+        "X-Cache-Tags",
+        "Cache-Tags",
+    )
     heuristic_fraction: float = 0.1
     heuristic_max: float = 86_400.0
     grace: float = 0.0

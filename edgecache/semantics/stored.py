@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NewType, Protocol
 
 from edgecache.http.message import Pair, ResponseHead, fields_of
@@ -93,6 +93,10 @@ class Freshness:
         """Whether the lifetime exceeds the current age (RFC 9111 §4.2)."""
         return self.lifetime > self.age(now)
 
+    def ended(self, now: float) -> Freshness:
+        """Return these numbers with the lifetime over at ``now``: what a soft purge makes of them."""
+        return replace(self, lifetime=min(self.lifetime, self.age(now)), immutable=False)
+
     @property
     def discard_at(self) -> float:
         """Instant after which the response can be of no use at all."""
@@ -156,7 +160,8 @@ class StoredResponse:
     fields: tuple[Pair, ...]
     body: Body
     freshness: Freshness
-    birth: Birth
+    birth: Birth = field(compare=False)
+    """No part of what it is: a lookup moves it on when no purge in between has matched."""
     selecting: Selecting = Selecting()
     validators: Validators = Validators()
     content_range: ContentRange | None = None

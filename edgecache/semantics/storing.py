@@ -22,11 +22,11 @@ from edgecache.semantics.freshness import (
     has_explicit_lifetime,
     own_via,
 )
-from edgecache.semantics.invalidation import group_tags
 from edgecache.semantics.key import url_of
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Birth, Body, CacheKey, Freshness, Selecting, StoredResponse, Validators
+from edgecache.semantics.tags import tags_of
 
 __all__ = ["answers_a_get", "consumed_fields", "make", "of_partial", "refusal", "refusal_of_body", "refusal_of_update"]
 
@@ -50,7 +50,7 @@ def refusal(
     directives = governing.directives
     return (
         _refused_by_kind(request, head, governing)
-        or _refused_by_response(request, head, directives)
+        or _refused_by_response(request, head, directives, policy)
         or (Reason.REQUEST_NO_STORE if parse_request(request.fields).no_store else None)
         or _refused_for_privacy(request, head, governing, policy)
         or _refused_as_useless(head, freshness)
@@ -75,10 +75,12 @@ def _refused_by_kind(request: RequestHead, head: ResponseHead, governing: Govern
 def refusal_of_update(request: RequestHead, head: ResponseHead, policy: Policy) -> Reason | None:
     """Return why a stored response must not be kept with the head that a 304 gave it, or None (RFC 9111 §3.2)."""
     directives = govern(head.fields, policy).directives
-    return _refused_by_response(request, head, directives) or _refused_for_authorization(request, directives)
+    return _refused_by_response(request, head, directives, policy) or _refused_for_authorization(request, directives)
 
 
-def _refused_by_response(request: RequestHead, head: ResponseHead, directives: ResponseDirectives) -> Reason | None:
+def _refused_by_response(
+    request: RequestHead, head: ResponseHead, directives: ResponseDirectives, policy: Policy
+) -> Reason | None:
     # must-understand, when it was understood, overrides no-store (§5.2.2.3).
     if directives.no_store and not directives.must_understand:
         return Reason.NO_STORE
@@ -86,7 +88,7 @@ def _refused_by_response(request: RequestHead, head: ResponseHead, directives: R
         return Reason.PRIVATE
     if selection.vary_names(head.fields) is None:
         return Reason.VARY_STAR
-    if group_tags(request, head) is None:
+    if tags_of(request, head, policy.tag_fields) is None:
         return Reason.TOO_MANY_TAGS
     return None
 
@@ -174,7 +176,7 @@ def make(
         selecting=selecting,
         validators=_validators(head.fields),
         content_range=of_partial(head),
-        tags=group_tags(request, head) or frozenset(),
+        tags=tags_of(request, head, policy.tag_fields) or frozenset(),
         response_time=response_time,
         uri=url_of(key),
         rendered=render_status_line(head.status)
@@ -187,7 +189,7 @@ def consumed_fields(policy: Policy) -> frozenset[str]:
 
     CDN-Cache-Control is for every such cache on the way (RFC 9213 §3.1), and goes on.
     """
-    names = {name.lower() for name in policy.targeted_fields} - {"cdn-cache-control"}
+    names = {name.lower() for name in (*policy.targeted_fields, *policy.tag_fields)} - {"cdn-cache-control"}
     return frozenset(names | {"surrogate-control"} if policy.surrogate_control else names)
 
 

@@ -12,14 +12,14 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from edgecache.http.conditional import without_conditions
+from edgecache.http.conditional import has_cache_conditions, without_conditions
 from edgecache.http.fields import format_http_date
 from edgecache.http.message import Pair, RequestHead, ResponseHead, fields_of
 from edgecache.semantics import storing
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.stored import Birth, Freshness, StoredResponse
 
-__all__ = ["completing", "condition", "freshen", "head_agrees", "merge", "unconditional"]
+__all__ = ["completing", "condition", "freshen", "head_agrees", "may_answer", "merge", "unconditional"]
 
 NOT_UPDATED: Final = frozenset(
     {
@@ -100,6 +100,13 @@ def merge(stored: Iterable[Pair], answer: ResponseHead) -> list[Pair]:
     pairs = [(name, value) for name, value in stored if name.lower() not in updated]
     pairs += [(name, value) for name, value in answer.fields.items() if name.lower() in updated]
     return pairs
+
+
+def may_answer(status: int, request: RequestHead) -> bool:
+    """Whether a request can be answered by this status: 304 takes a condition, 206 a Range (RFC 9110 §15)."""
+    if status == 304:
+        return has_cache_conditions(request.fields)
+    return status != 206 or "range" in request.fields
 
 
 def head_agrees(stored: StoredResponse, answer: ResponseHead) -> bool:

@@ -44,7 +44,7 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -93,6 +93,11 @@ class MemoryStore:
         self._responses = 0
         self._evictions = 0
         self._refused = 0
+
+    def responses(self) -> Iterator[StoredResponse]:
+        """Yield everything stored; for whoever asks what a purge would match, not for a request."""
+        for variants in tuple(self._keys.values()):
+            yield from variants
 
     def lookup_now(self, key: CacheKey) -> tuple[StoredResponse, ...]:
         """Return the responses under ``key``, newest first, and count it as a use."""

@@ -7,12 +7,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from edgecache.purging.ledger import Ledger, Verdict
+from edgecache.errors import ClientError
+from edgecache.purging.local import LocalLedger
+from edgecache.purging.selector import Kind, Selector
+from edgecache.purging.verdict import Verdict
 from edgecache.semantics.stored import Birth
 from tests.semantics.build import request, response, store
 
-VALID, INVALID = Verdict.VALID, Verdict.INVALID
+VALID, INVALID, UNPROVEN = Verdict.VALID, Verdict.INVALID, Verdict.UNPROVEN
+GONE = (INVALID, UNPROVEN)
+"""Not to be served: a purge matches, or one may have matched that is forgotten."""
+
 URI = "http://example.com/a"
+
+
+class Ledger(LocalLedger):
+    """The ledger of one process, told of purges in short."""
+
+    def order(self, uris: Iterable[str] = (), tags: Iterable[str] = ()) -> int:
+        """Purge URLs and tags, hard; return the sequence."""
+        urls = [Selector.of(Kind.URL, uri) for uri in uris]
+        return self.purge_now([*urls, *(Selector.of(Kind.TAG, tag) for tag in tags)]).sequence
+
 
 # ---------------------------------------------------------------------------------------------------- one by one
 
@@ -38,37 +54,36 @@ def test_nothing_purged_nothing_invalid() -> None:
         ([], ["T"], VALID),
         ([], [URI], VALID),
         (["http://t"], ["example.com/a"], VALID),
-        ([], [], VALID),
     ],
 )
 def test_a_purge_hits_what_it_matches(uris: list[str], tags: list[str], verdict: Verdict) -> None:
     ledger = Ledger()
     born = ledger.birth()
-    assert ledger.purge(uris, tags) == ledger.sequence == 1
+    assert ledger.order(uris, tags) == ledger.sequence == 1
     assert ledger.verdict_of(born, URI, ["s", "t"]) is verdict
 
 
 def test_a_purge_does_not_hit_what_is_born_after_it() -> None:
     ledger = Ledger()
-    ledger.purge([URI], ["t"])
+    ledger.order([URI], ["t"])
     assert ledger.verdict_of(ledger.birth(), URI, ["t"]) is VALID
 
 
 def test_a_response_on_its_way_is_hit_too() -> None:
     ledger = Ledger()
     born = ledger.birth()
-    ledger.purge(["http://example.com/other"])
-    ledger.purge([URI])
-    ledger.purge(["http://example.com/other"])
+    ledger.order(["http://example.com/other"])
+    ledger.order([URI])
+    ledger.order(["http://example.com/other"])
     assert ledger.verdict_of(born, URI) is INVALID
 
 
 def test_another_epoch_is_never_trusted() -> None:
     ledger, other = Ledger(), Ledger()
     assert ledger.birth().epoch != other.birth().epoch
-    assert ledger.verdict_of(other.birth(), URI) is INVALID
-    other.purge(tags=["x"])
-    assert ledger.verdict_of(Birth(other.birth().epoch, 0), URI) is INVALID
+    assert ledger.verdict_of(other.birth(), URI) is UNPROVEN
+    other.order(tags=["x"])
+    assert ledger.verdict_of(Birth(other.birth().epoch, 0), URI) is UNPROVEN
 
 
 def test_verdicts_about_stored_responses() -> None:
@@ -76,20 +91,20 @@ def test_verdicts_about_stored_responses() -> None:
     head = response("Cache-Control: max-age=60", 'Cache-Groups: "g"')
     stored = store(head, of=request(target="/a"), birth=ledger.birth())
     assert ledger.verdict(stored) is VALID
-    ledger.purge(tags=["other"])
+    ledger.order(tags=["other"])
     assert ledger.verdict(stored) is VALID
-    ledger.purge(tags=stored.tags)
+    ledger.order(tags=stored.tags)
     assert ledger.verdict(stored) is INVALID
     again = store(head, of=request(target="/a"), birth=ledger.birth())
     assert ledger.verdict(again) is VALID
-    ledger.purge([again.uri])
+    ledger.order([again.uri])
     assert ledger.verdict(again) is INVALID
 
 
 def test_of_a_query_every_content_is_purged() -> None:
     ledger = Ledger()
     stored = store(response(), of=request(target="/a", method="QUERY"), birth=ledger.birth())
-    ledger.purge([URI])
+    ledger.order([URI])
     assert ledger.verdict(stored) is INVALID
 
 
@@ -100,35 +115,35 @@ def test_what_was_forgotten_counts_as_purged() -> None:
     ledger = Ledger(capacity=2)
     births = [ledger.birth()]
     for tag in ("a", "b", "c"):
-        ledger.purge(tags=[tag])
+        ledger.order(tags=[tag])
         births.append(ledger.birth())
     # "a" is forgotten, so whatever is older than its purge may have been hit by it,
-    assert [ledger.verdict_of(born, URI, ["x"]) for born in births] == [INVALID, VALID, VALID, VALID]
+    assert [ledger.verdict_of(born, URI, ["x"]) for born in births] == [UNPROVEN, VALID, VALID, VALID]
     # and what is younger never was.
-    assert [ledger.verdict_of(born, URI, ["a"]) for born in births] == [INVALID, VALID, VALID, VALID]
+    assert [ledger.verdict_of(born, URI, ["a"]) for born in births] == [UNPROVEN, VALID, VALID, VALID]
 
 
 def test_purging_the_same_again_forgets_nothing() -> None:
     ledger = Ledger(capacity=2)
     born = ledger.birth()
     for _ in range(10):
-        ledger.purge([URI], ["t"])
+        ledger.order([URI], ["t"])
     assert ledger.verdict_of(born, "http://example.com/b", ["x"]) is VALID
 
 
 def test_one_purge_of_more_than_is_remembered() -> None:
     ledger = Ledger(capacity=2)
     born = ledger.birth()
-    ledger.purge(tags=[str(n) for n in range(10)])
-    assert ledger.verdict_of(born, URI, ["x"]) is INVALID
+    ledger.order(tags=[str(n) for n in range(10)])
+    assert ledger.verdict_of(born, URI, ["x"]) in GONE
     assert ledger.verdict_of(ledger.birth(), URI, ["0"]) is VALID
 
 
 def test_a_ledger_that_remembers_nothing_is_still_right() -> None:
     ledger = Ledger(capacity=0)
     born = ledger.birth()
-    ledger.purge(tags=["t"])
-    assert ledger.verdict_of(born, URI) is INVALID
+    ledger.order(tags=["t"])
+    assert ledger.verdict_of(born, URI) in GONE
     assert ledger.verdict_of(ledger.birth(), URI) is VALID
 
 
@@ -169,10 +184,12 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(named=st.lists(uris, max_size=3), labels=st.lists(tags, max_size=2))
     def purge(self, named: list[str], labels: list[str]) -> None:
+        if not named and not labels:
+            return
         bare = frozenset(uri.partition("://")[2] for uri in named)
         self.model.purges.append((bare, frozenset(labels)))
         for ledger in self.ledgers:
-            assert ledger.purge(named, labels) == len(self.model.purges)
+            assert ledger.order(named, labels) == len(self.model.purges)
 
     @invariant()
     def nothing_purged_is_ever_valid(self) -> None:
@@ -183,13 +200,14 @@ class LedgerMachine(RuleBasedStateMachine):
             )
             assert large is truth
             if truth is INVALID:
-                assert (small, medium) == (INVALID, INVALID)
+                assert small in GONE
+                assert medium in GONE
             if born == len(self.model.purges):
                 assert (small, medium, large) == (VALID, VALID, VALID)
             for which, verdict in enumerate((small, medium, large)):
-                # Antitone: once invalid, always invalid.
-                assert verdict is INVALID or (number, which) not in self.invalid
-                if verdict is INVALID:
+                # Antitone: once gone, always gone.
+                assert verdict in GONE or (number, which) not in self.invalid
+                if verdict in GONE:
                     self.invalid.add((number, which))
 
     @invariant()
@@ -213,13 +231,50 @@ def test_exactly_what_was_born_before_and_matches(
 ) -> None:
     ledger = Ledger(capacity)
     for tag in before:
-        ledger.purge(tags=[tag])
+        ledger.order(tags=[tag])
     born = ledger.birth()
     assert ledger.verdict_of(born, URI, labels) is VALID
     for tag in after:
-        ledger.purge(tags=[tag])
+        ledger.order(tags=[tag])
     verdict = ledger.verdict_of(born, URI, labels)
     if not labels.isdisjoint(after):
-        assert verdict is INVALID
+        assert verdict in GONE
     elif len({*before, *after}) <= capacity:
         assert verdict is VALID
+
+
+# ------------------------------------------------------------------------------------------- orders and receipts
+
+
+def test_a_receipt_confirms_at_once() -> None:
+    ledger = Ledger()
+    receipt = ledger.purge_now([Selector.of(Kind.TAG, "a"), Selector.of(Kind.TAG, "a")])
+    assert (receipt.state.status, receipt.sequence, receipt.missing) == (200, 1, ())
+
+
+def test_an_order_repeated_with_its_key_is_one_purge() -> None:
+    ledger = Ledger()
+    selectors = [Selector.of(Kind.TAG, "a")]
+    first = ledger.purge_now(selectors, idempotency_key="k")
+    born = ledger.birth()
+    assert ledger.purge_now(selectors, idempotency_key="k").sequence == first.sequence == ledger.sequence
+    assert ledger.verdict_of(born, URI, ["a"]) is VALID
+    with pytest.raises(ClientError) as raised:
+        ledger.purge_now([Selector.of(Kind.TAG, "b")], idempotency_key="k")
+    assert raised.value.status == 422
+
+
+@pytest.mark.parametrize("count", [0, 1001])
+def test_too_few_and_too_many(count: int) -> None:
+    with pytest.raises(ClientError) as raised:
+        Ledger().purge_now([Selector.of(Kind.TAG, str(n)) for n in range(count)])
+    assert raised.value.status == 400
+
+
+def test_a_soft_purge_makes_stale_and_nothing_worse() -> None:
+    ledger = Ledger()
+    born = ledger.birth()
+    ledger.purge_now([Selector.of(Kind.TAG, "a", soft=True)])
+    assert ledger.verdict_of(born, URI, ["a"]) is Verdict.STALE
+    ledger.purge_now([Selector.of(Kind.TAG, "a")])
+    assert ledger.verdict_of(born, URI, ["a"]) is INVALID

@@ -141,7 +141,7 @@ def test_nothing_of_another_origin_is_ever_named(asked: RequestHead, head: Respo
     ],
 )
 def test_groups(lines: list[str], groups: set[str]) -> None:
-    labels = frozenset(f"group:http://example.com/{group}" for group in groups)
+    labels = frozenset(f"group http://example.com/{group}" for group in groups)
     assert group_tags(request(), response(*(f"Cache-Groups: {line}" for line in lines))) == labels
     asked = request(method="POST")
     head = response(*(f"Cache-Group-Invalidation: {line}" for line in lines))
@@ -159,7 +159,7 @@ def test_groups(lines: list[str], groups: set[str]) -> None:
 )
 def test_too_many_groups_are_not_cut_short(groups: list[str], are_kept: bool) -> None:
     value = ", ".join(f'"{group}"' for group in groups)
-    labels = frozenset(f"group:http://example.com/{group}" for group in groups)
+    labels = frozenset(f"group http://example.com/{group}" for group in groups)
     assert group_tags(request(), response(f"Cache-Groups: {value}")) == (labels if are_kept else None)
     # To invalidate, any number will do.
     head = response(f"Cache-Group-Invalidation: {value}")

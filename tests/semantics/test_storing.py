@@ -242,9 +242,11 @@ def test_fields_for_this_cache_alone_are_shown_to_nobody() -> None:
 
 
 def test_fields_for_this_cache_alone_end_here() -> None:
-    assert consumed_fields(DEFAULT) == {"surrogate-control", "edgecache-cache-control"}
-    assert consumed_fields(Policy(targeted_fields=())) == {"surrogate-control"}
-    assert consumed_fields(Policy(targeted_fields=("Mine", "CDN-Cache-Control"), surrogate_control=False)) == {"mine"}
+    tags = {"surrogate-key", "cache-tag", "edge-cache-tag", "xkey", "x-cache-tags", "cache-tags"}
+    assert consumed_fields(DEFAULT) == {"surrogate-control", "edgecache-cache-control", *tags}
+    assert consumed_fields(Policy(targeted_fields=(), tag_fields=("Tag",))) == {"surrogate-control", "tag"}
+    mine = Policy(targeted_fields=("Mine", "CDN-Cache-Control"), tag_fields=(), surrogate_control=False)
+    assert consumed_fields(mine) == {"mine"}
 
 
 def test_date_is_added_when_the_origin_sent_none() -> None:
@@ -259,7 +261,7 @@ def test_made_from_the_whole_exchange() -> None:
     assert made.freshness.generated_at == NOW - 2
     assert (made.validators.etag, made.validators.last_modified) == ('"1"', date(-9))
     assert (made.selecting.names, made.selecting.values) == (("x-a", "x-b"), ("1,2", None))
-    assert made.tags == {"group:http://example.com/g"}
+    assert made.tags == {"group http://example.com/g"}
     assert (made.birth, made.response_time, made.body.size) == (BIRTH, NOW, len(BODY))
     assert isinstance(made.body, MemoryBody)
     assert made.rendered.startswith(b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\n")

@@ -124,7 +124,7 @@ def test_freshening_keeps_what_was_stored_and_judges_it_anew() -> None:
     assert (new.validators, new.content_range) == (old.validators, None)
     assert (new.birth, new.response_time) == (Birth(b"epoch", 7), LATER)
     assert (new.freshness.lifetime, new.freshness.age(LATER)) == (90, 7)
-    assert new.tags == {"group:http://example.com/g"}
+    assert new.tags == {"group http://example.com/g"}
     assert sorted(lines(new)) == sorted(
         [
             'ETag: "1"',

@@ -1,0 +1,61 @@
+"""What the engine and the admin listener know of a ledger, whether it lives in one process or in many.
+
+Theory
+    Copies of a purged response may be anywhere, also on their way from the origin. None is hunted down: each carries
+    the ledger's position from before its origin request was sent (``Birth``), each purge advances the position
+    and notes it for its selector, and a response may be served only if no matching purge is newer than its
+    birth. So an acknowledged purge cannot be undone by a fill that began before it.
+
+Contract
+    * ``birth`` and ``verdict`` never wait. ``verdict`` is antitone: a response never gets a better one later.
+    * ``purge`` has taken effect in this process when it is called: what is decided after it, even before it returns,
+      knows it, unless its receipt says ``UNCONFIRMED``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+from edgecache.purging.log import MAX_SELECTORS
+from edgecache.purging.receipt import Receipt
+from edgecache.purging.selector import Selector
+from edgecache.purging.verdict import Verdict
+from edgecache.semantics.stored import Birth, StoredResponse
+
+__all__ = ["MAX_SELECTORS", "Ledger"]
+
+
+class Ledger(Protocol):
+    """What has been purged, and the test of responses against it."""
+
+    @property
+    def sequence(self) -> int:
+        """The last purge known here."""
+        ...
+
+    def birth(self) -> Birth:
+        """Return the position to stamp a response with; taken before its origin request is sent."""
+        ...
+
+    def verdict(self, response: StoredResponse) -> Verdict:
+        """Return whether a stored response may be served, as far as purges are concerned."""
+        ...
+
+    def verdict_of(self, birth: Birth, uri: str, tags: Iterable[str] = ()) -> Verdict:
+        """As ``verdict``, for a response that is still on its way."""
+        ...
+
+    async def purge(
+        self, selectors: Sequence[Selector], *, idempotency_key: str = "", patience: float | None = None
+    ) -> Receipt:
+        """Purge what the selectors match, all of them or none.
+
+        Returns when it is confirmed everywhere, or ``patience`` (seconds; None: as long as it takes) is over.
+        Raises ``ClientError`` for selectors or a key that cannot be accepted.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Leave; nothing is served by this ledger afterwards."""
+        ...

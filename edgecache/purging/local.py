@@ -1,0 +1,97 @@
+"""The ledger that lives in one process: the embedded default.
+
+A purge takes effect, and is confirmed, the moment it is ordered: there is nobody else to ask. Its epoch is random, so
+that what another process, or an earlier life of this one, has stored is never taken for valid.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from edgecache.errors import ClientError
+from edgecache.purging.index import CAPACITY, PurgeIndex
+from edgecache.purging.log import MAX_SELECTORS
+from edgecache.purging.receipt import Receipt, State, WorkerReceipt
+from edgecache.purging.selector import Selector
+from edgecache.purging.verdict import Verdict
+from edgecache.semantics.stored import Birth, StoredResponse
+
+__all__ = ["LocalLedger"]
+
+_MAX_KEYS: Final = 10_000
+
+
+class LocalLedger:
+    """Purges of this process (``base.Ledger``). ``capacity`` selectors are remembered."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._epoch: Final = secrets.token_bytes(16)
+        self._index: Final = PurgeIndex(capacity)
+        self._sequence = 0
+        self._worker: Final = f"{socket.gethostname()}:{os.getpid()}"
+        self._ordered: OrderedDict[str, tuple[int, tuple[Selector, ...]]] = OrderedDict()
+
+    @property
+    def sequence(self) -> int:
+        """Number of purges so far."""
+        return self._sequence
+
+    @property
+    def remembered(self) -> int:
+        """Number of selectors in the index."""
+        return self._index.remembered
+
+    def birth(self) -> Birth:
+        """Return the position now."""
+        return Birth(self._epoch, self._sequence)
+
+    def verdict(self, response: StoredResponse) -> Verdict:
+        """Return whether a stored response survives every purge so far."""
+        birth = response.birth
+        if birth.sequence == self._sequence and birth.epoch == self._epoch:
+            return Verdict.VALID
+        return self.verdict_of(birth, response.uri, response.tags)
+
+    def verdict_of(self, birth: Birth, uri: str, tags: Iterable[str] = ()) -> Verdict:
+        """As ``verdict``, for a response that is still on its way."""
+        if birth.epoch != self._epoch:
+            return Verdict.UNPROVEN
+        return self._index.verdict(birth.sequence, uri, tags if isinstance(tags, frozenset) else frozenset(tags))
+
+    async def purge(
+        self, selectors: Sequence[Selector], *, idempotency_key: str = "", patience: float | None = None
+    ) -> Receipt:
+        """Purge at once. An order with a key that was seen is the same purge, not another."""
+        return self.purge_now(selectors, idempotency_key=idempotency_key)
+
+    def purge_now(self, selectors: Sequence[Selector], *, idempotency_key: str = "") -> Receipt:
+        """As ``purge``, without waiting. Raises ``ClientError``: 400 for too many, 422 for a key used for others."""
+        ordered = tuple(dict.fromkeys(selectors))
+        if not 1 <= len(ordered) <= MAX_SELECTORS:
+            raise ClientError(400, f"a purge takes 1 to {MAX_SELECTORS} selectors")
+        known = self._ordered.get(idempotency_key) if idempotency_key else None
+        if known is None:
+            self._sequence += 1
+            self._index.note(self._sequence, ordered)
+            self._remember(idempotency_key, ordered)
+            return self._receipt(self._sequence)
+        if known[1] != ordered:
+            raise ClientError(422, "this idempotency key was used for other selectors")
+        return self._receipt(known[0])
+
+    async def close(self) -> None:
+        """Nothing to leave."""
+
+    def _remember(self, key: str, ordered: tuple[Selector, ...]) -> None:
+        if key:
+            self._ordered[key] = self._sequence, ordered
+            if len(self._ordered) > _MAX_KEYS:
+                self._ordered.popitem(last=False)
+
+    def _receipt(self, sequence: int) -> Receipt:
+        return Receipt(State.CONFIRMED, sequence, self._epoch, (WorkerReceipt(self._worker, True, 0.0),), 0.0)

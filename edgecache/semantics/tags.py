@@ -1,0 +1,37 @@
+"""Tags: labels that an origin gives its responses, so that one purge finds them all.
+
+They come in the fields of a dozen systems, which differ in separators only; here white space and commas both separate,
+since no system allows either inside a tag. Tags are compared exactly, case included, never cut short, and never
+empty: a response with more tags, or longer ones, than are kept is not stored, because a purge would miss it.
+Cache groups (RFC 9875) are tags too, of their origin alone; their labels contain a space, so no tag can spell one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from edgecache.http.message import FieldsView, RequestHead, ResponseHead
+from edgecache.semantics.invalidation import group_tags
+
+__all__ = ["MAX_TAGS", "MAX_TAG_LENGTH", "tags_of"]
+
+MAX_TAGS: Final = 256
+MAX_TAG_LENGTH: Final = 1024
+"""Fastly's limit for one key; 256 of them are four times what its documentation recommends."""
+
+_SEPARATORS: Final = re.compile(r"[\s,]+")
+
+
+def tags_of(request: RequestHead, head: ResponseHead, names: tuple[str, ...]) -> frozenset[str] | None:
+    """Return every label of a response, from the fields of these names and its groups; None when there are too many."""
+    groups = group_tags(request, head)
+    tags = frozenset(_tags(head.fields, names))
+    if groups is None or len(tags) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in tags):
+        return None
+    return tags | groups
+
+
+def _tags(fields: FieldsView, names: tuple[str, ...]) -> list[str]:
+    lines = [line for name in names for line in fields.getall(name, ())]
+    return [tag for line in lines for tag in _SEPARATORS.split(line) if tag]
