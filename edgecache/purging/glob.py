@@ -2,7 +2,7 @@
 
 Theory
     A glob is a row of tokens: a character, ``?`` (one character of a path segment), ``*`` (any run within a segment)
-    and ``**`` (any run). Stars are not states but loops on the state before the next piece, so the automaton has one
+    and ``**`` (any run). Stars are not states but loops on the state before the next token, so the automaton has one
     state per character, and a set of states is an integer. Reading a character is two masks and a shift: no
     backtracking, whatever the glob and the target are. ``\\`` takes the next character literally; brackets mean
     nothing.

@@ -147,7 +147,7 @@ class _Half:
             return True
         if self._tags and any(self._tags.get(tag, 0) > born for tag in tags):
             return True
-        if self._prefixes and any(self._prefixes.get(prefix, 0) > born for prefix in self._prefixes_of(target)):
+        if self._prefixes and self._hits_prefix(born, target):
             return True
         for pattern in reversed(self._patterns):
             if pattern.sequence <= born:
@@ -156,19 +156,19 @@ class _Half:
                 return True
         return False
 
-    def _prefixes_of(self, target: Target) -> Iterable[str]:
-        """Yield every selector of kind prefix that the target has, no deeper than the deepest remembered."""
-        path = target.path.partition("?")[0]
-        start = 0
+    def _hits_prefix(self, born: int, target: Target) -> bool:
+        """Look up every prefix that the target has, no deeper than the deepest remembered."""
+        host, path = target.host, target.path.partition("?")[0]
+        cut = 0
         for _ in range(self._depth + 1):
-            slash = path.find("/", start)
-            for end in (slash, slash + 1) if slash >= 0 else (len(path),):
-                if end:
-                    yield path[:end]
-                    yield target.host + path[:end]
+            slash = path.find("/", cut)
+            cut = slash + 1
+            for prefix in (path[:slash], path[:cut]) if slash >= 0 else (path,):
+                if self._prefixes.get(prefix, 0) > born or self._prefixes.get(host + prefix, 0) > born:
+                    return True
             if slash < 0:
-                return
-            start = slash + 1
+                return False
+        return False
 
 
 class PurgeIndex:
@@ -179,9 +179,10 @@ class PurgeIndex:
         max_patterns: globs, regexes and expressions among them.
     """
 
-    __slots__ = ("_hard", "_soft")
+    __slots__ = ("_hard", "_newest", "_soft")
 
     def __init__(self, capacity: int = CAPACITY, max_patterns: int = MAX_PATTERNS) -> None:
+        self._newest = 0
         self._hard: Final = _Half(capacity, max_patterns)
         self._soft: Final = _Half(capacity, max_patterns)
 
@@ -197,16 +198,19 @@ class PurgeIndex:
 
     def note(self, sequence: int, selectors: Iterable[Selector]) -> None:
         """Remember a purge; noting it again, or late, changes nothing."""
+        self._newest = max(self._newest, sequence)
         for selector in selectors:
             (self._soft if selector.soft else self._hard).note(sequence, selector)
 
     def raise_floor(self, floor: int) -> None:
         """Forget everything up to ``floor``, because the shared log did."""
+        self._newest = max(self._newest, floor)
         self._hard.raise_floor(floor)
         self._soft.raise_floor(floor)
 
     def clear(self, floor: int) -> None:
         """Begin a new epoch at ``floor``."""
+        self._newest = floor
         for half in (self._hard, self._soft):
             half.clear()
             half.floor = floor
@@ -218,6 +222,8 @@ class PurgeIndex:
         purged in between did not match it. So a lookup may pass ``max(born, checked)`` and test the newer purges only
         (I6), and a response looked up often enough outlives a rising floor.
         """
+        if born >= self._newest:
+            return Verdict.VALID
         target = target_of(uri)
         if self._hard.hits(born, target, tags):
             return Verdict.INVALID

@@ -21,8 +21,7 @@ Theory
     A prefix or glob that begins with a slash is meant on any host.
 
 Invariants
-    * ``Selector.of`` gives the same for what it gave: canonical form is a fixed point. ``Selector.parse(str(s)) ==
-      s``.
+    * The canonical form is a fixed point of ``Selector.of``, and ``Selector.parse`` reads what ``str`` wrote.
     * Matching takes time linear in the target, whoever wrote the selector and the target.
     * Ports 80 and 443 are left out whatever the scheme: at worst a purge hits one port too many, never one too few.
     * What this process cannot evaluate, another of newer make or with RE2 having sent it, matches everything.
@@ -40,6 +39,7 @@ from functools import cache
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from edgecache.errors import ClientError
+from edgecache.http.memo import memoised
 from edgecache.purging.expression import parse
 from edgecache.purging.glob import Glob
 
@@ -91,6 +91,7 @@ Matcher: TypeAlias = Callable[[Target, AbstractSet[str]], bool]
 """A compiled selector: target and tags of a response -> whether it is meant."""
 
 
+@memoised
 def target_of(uri: str) -> Target:
     """Return the canonical parts of an absolute URI; anything is taken, nothing raised."""
     host, _, path = uri.partition("://")[2].partition("/")

@@ -5,6 +5,9 @@ Order
     served). ``UNPROVEN`` is not ``INVALID``: nothing is known against such a response, only too little is known for
     it. Its origin may still say "not modified", and then the body is good; a response that was purged hard is never
     revived that way, because its body may be the very thing that had to go.
+
+    Two things are taken back: what was unproven for want of a lease, when the lease is there again; and what a purge
+    did in its own process before it failed, when it is not known to have been committed.
 """
 
 from __future__ import annotations

@@ -1,0 +1,282 @@
+"""One process in the purge protocol: what it knows, whether it may serve, when a purge has come everywhere.
+
+Theory
+    A lease says "until then I may serve by what I know". It begins when a sync is *sent*, because that sync may have
+    been answered at any time since: every purge committed before the answer is known here, every later one is
+    answered for by the purger. The purger acknowledges when
+
+    (a) the registry, complete, shows every process past the purge. What a process registers is what it had applied
+        before the call, so its entry never runs ahead of what it does. Or
+    (b) its own clock has gone on by ``term`` since the commit: every lease that was given before it has run out.
+        ``term`` is longer than the lease by what the two clocks may disagree about. This needs no log any more.
+
+    After the log was lost, its successor's registry lists only those who have come back. It counts as complete once
+    some process has known the epoch for a whole term: whoever has not come back by then has no lease.
+
+Invariants
+    * ``lease_until`` <= sent_at of the last sync that brought everything, + lease (I7): neither a hint nor a part
+      extends it.
+    * ``applied`` never exceeds what the index knows, and a birth never what was applied (I5).
+    * ``acknowledged`` is not None only by (a) or (b) (I9).
+    * A process with an endless lease (it serves without the log for ever) is never taken for dead, and a purge that
+      it has not applied is ``PARTIAL``.
+
+Limits
+    Right after the log was lost nothing is known of leases longer than this process's own, unless it had seen them
+    before. So all processes of one namespace should be configured alike.
+
+Pure: ``now`` is seconds on a clock of this process that neither jumps nor stops while the machine sleeps.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Final
+
+from edgecache.purging.index import CAPACITY, PurgeIndex
+from edgecache.purging.log import Member, OrderReply, Sync, SyncReply
+from edgecache.purging.receipt import State
+from edgecache.purging.selector import Selector
+from edgecache.purging.verdict import Verdict
+from edgecache.semantics.stored import Birth
+
+__all__ = ["Commitment", "Node", "Timing"]
+
+_STRANGE_EPOCHS: Final = 64
+"""Epochs of others' responses that are remembered as already asked about."""
+
+
+_GETTING_WORSE: Final = tuple(Verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """``lease`` in seconds; ``clock_error`` is how wrong a clock's rate may be, as a fraction."""
+
+    lease: float = 10.0
+    clock_error: float = 1e-3
+
+    def term(self, lease: float | None = None) -> float:
+        """Seconds on any clock in which a lease of ``lease`` seconds runs out on every clock."""
+        return (self.lease if lease is None else lease) * (1 + self.clock_error) / (1 - self.clock_error)
+
+    @property
+    def period(self) -> float:
+        """Seconds between syncs: nine in a row may fail."""
+        return self.lease / 10
+
+
+@dataclass(frozen=True, slots=True)
+class Commitment:
+    """A purge in the log that is waiting to be acknowledged."""
+
+    epoch: bytes
+    sequence: int
+    committed_at: float
+
+
+class Node:
+    """The protocol's state in one process.
+
+    Args:
+        worker: name in the registry, never used before.
+        timing: the namespace's; the same for all.
+        extra: seconds for which some rule may go on serving without a lease; ``math.inf`` for ever.
+        capacity: selectors remembered.
+    """
+
+    def __init__(
+        self, worker: str, timing: Timing | None = None, *, extra: float = 0.0, capacity: int = CAPACITY
+    ) -> None:
+        self.worker: Final = worker
+        self.timing: Final = timing or Timing()
+        self.epoch = b""
+        self.applied = 0
+        self.lease_until = -math.inf
+        self.members: Mapping[str, Member] = {}
+        self._longest: Final = self.timing.lease + extra
+        self._index: Final = PurgeIndex(capacity)
+        self._running: Sync | None = None
+        self._known_since = math.inf
+        self._census_at = -math.inf
+        self._members_settled = False
+        self._leases: dict[str, float] = {}
+        self._beats: dict[str, tuple[int, float]] = {}
+        self._strange: dict[bytes, None] = {}
+        self._ordered: dict[PurgeIndex, Commitment | None] = {}
+        self._rumour = 0
+
+    # For the engine.
+
+    def birth(self) -> Birth:
+        """Return the position to stamp a response with, before its origin request is sent."""
+        return Birth(self.epoch, self.applied)
+
+    def leased(self, now: float, extra: float = 0.0) -> bool:
+        """Whether what is known suffices to serve by; ``extra`` as a rule allows, at most what was declared."""
+        return now < self.lease_until + min(extra, self._longest - self.timing.lease)
+
+    def verdict(self, birth: Birth, uri: str, tags: AbstractSet[str], checked: int = 0) -> Verdict:
+        """Return whether a response survives the purges known here, lease or no lease.
+
+        ``checked`` is where this node stood when it last found the response ``VALID``, 0 if never.
+        """
+        if birth.epoch != self.epoch or not birth.epoch:
+            return Verdict.UNPROVEN
+        known = self._index.verdict_since(checked, birth.sequence, uri, tags)
+        ordered = (order.verdict(0, uri, tags) for order in self._ordered)
+        return max(known, *ordered, key=_GETTING_WORSE.index) if self._ordered else known
+
+    def order(self, selectors: Iterable[Selector]) -> PurgeIndex:
+        """Let a purge that is being committed take effect here; nothing that it matches is served until it is known."""
+        order = PurgeIndex()
+        order.note(1, selectors)
+        self._ordered[order] = None
+        return order
+
+    def withdraw(self, order: PurgeIndex) -> None:
+        """The purge is not known to have been committed, and need have no effect."""
+        self._ordered.pop(order, None)
+
+    def is_news(self, birth: Birth) -> bool:
+        """Whether a response shows that the log has gone on: a sync is due. Said once of each."""
+        if birth.epoch == self.epoch:
+            if birth.sequence <= max(self.applied, self._rumour):
+                return False
+            self._rumour = birth.sequence
+            return True
+        if birth.epoch in self._strange or not birth.epoch:
+            return False
+        if len(self._strange) >= _STRANGE_EPOCHS:
+            del self._strange[next(iter(self._strange))]
+        self._strange[birth.epoch] = None
+        return True
+
+    # Syncing. One at a time: beginning another gives up the one before.
+
+    def begin(self, now: float, *, census: bool = False) -> Sync:
+        """Return what to send; ``now`` is before sending. ``census`` asks for the registry, due now and then anyway."""
+        settled = now - self._known_since >= self.timing.term(self._longest_ending())
+        census = census or now >= self._census_at
+        self._running = Sync(self.worker, self.epoch, self.applied, self._longest, settled, census, now)
+        return self._running
+
+    def take(self, sync: Sync, reply: SyncReply, now: float) -> bool:
+        """Apply a reply; return whether all is known and declared, so that no sync need follow at once."""
+        if sync is not self._running:
+            return False
+        self._running = None
+        if reply.epoch != self.epoch:
+            self._enter(reply, now)
+        self.applied = max(self.applied, reply.floor)
+        self._index.raise_floor(reply.floor)
+        for purge in reply.purges:
+            self._index.note(purge.sequence, purge.selectors)
+            self.applied = max(self.applied, purge.sequence)
+        self._drop_what_is_known()
+        if reply.members is not None:
+            self._count(reply.members, settled=reply.settled, now=now)
+        if self.applied != reply.sequence:
+            return False
+        self.lease_until = sync.sent_at + self.timing.lease
+        return (sync.epoch, sync.applied) == (self.epoch, self.applied)
+
+    def _enter(self, reply: SyncReply, now: float) -> None:
+        if self.epoch:
+            self._strange[self.epoch] = None
+        self.epoch, self.applied = reply.epoch, reply.floor
+        self._ordered = {order: purge for order, purge in self._ordered.items() if _is_of(purge, reply.epoch)}
+        self._index.clear(reply.floor)
+        self._known_since = now
+        self.members, self._members_settled = {}, False
+        self._beats = {}
+        self._rumour = 0
+
+    def leave(self) -> None:
+        """Stop serving, at once and for ever; only then may the registry's entry be removed."""
+        self.lease_until = -math.inf
+        self._running = None
+
+    # The registry.
+
+    def _count(self, members: Mapping[str, Member], *, settled: bool, now: float) -> None:
+        for gone in self.members.keys() - members.keys():
+            self._leases.pop(gone, None)
+        self._remember_leases(members, settled=settled)
+        self.members, self._members_settled = members, settled
+        self._census_at = now + self.timing.term()
+        last = self._beats
+        self._beats = {}
+        for worker, member in members.items():
+            beat = last.get(worker)
+            same = beat is not None and beat[0] == member.heartbeat
+            self._beats[worker] = beat if beat is not None and same else (member.heartbeat, now)
+
+    def _remember_leases(self, members: Mapping[str, Member], *, settled: bool) -> None:
+        """Who is missing in a new registry may still have its old lease: until that is complete, or for ever."""
+        kept = {worker: lease for worker, lease in self._leases.items() if lease == math.inf or not settled}
+        self._leases = kept | {worker: member.lease for worker, member in members.items()}
+
+    def forget(self, worker: str) -> None:
+        """Expect nothing more of a worker: it was removed from the registry because it does not run any more."""
+        self._leases.pop(worker, None)
+
+    def dead(self, now: float) -> list[tuple[str, int]]:
+        """Return workers to remove, with their last heartbeats: unchanged for three of their terms, by this clock."""
+        return [
+            (worker, heartbeat)
+            for worker, (heartbeat, since) in self._beats.items()
+            if worker != self.worker and now - since >= 3 * self.timing.term(self.members[worker].lease)
+        ]
+
+    # Acknowledging.
+
+    def commit(self, reply: OrderReply, now: float, order: PurgeIndex | None = None) -> Commitment:
+        """Begin to wait; ``now`` is after the reply, hence after the commit. ``order`` is what was made for it."""
+        self._remember_leases(reply.members, settled=reply.settled)
+        commitment = Commitment(reply.epoch, reply.sequence, now)
+        if order is not None:
+            self._ordered[order] = commitment
+            self._drop_what_is_known()
+        return commitment
+
+    def _drop_what_is_known(self) -> None:
+        """An order has done its service when the index has its purge."""
+        for order, purge in list(self._ordered.items()):
+            if purge is not None and self.epoch == purge.epoch and self.applied >= purge.sequence:
+                del self._ordered[order]
+
+    def has_applied(self, worker: str, purge: Commitment) -> bool:
+        """Whether the registry, as last seen, shows this worker past the purge."""
+        member = self.members.get(worker)
+        return member is not None and self.epoch == purge.epoch and member.applied >= purge.sequence
+
+    def acknowledged(self, purge: Commitment, now: float) -> State | None:
+        """Return ``CONFIRMED`` or ``PARTIAL`` as soon as it is true, None before."""
+        endless = {worker for worker, lease in self._leases.items() if lease == math.inf}
+        awaited = self.members.keys() | endless
+        if self.members and self._members_settled and all(self.has_applied(worker, purge) for worker in awaited):
+            return State.CONFIRMED
+        if now < self.expires_at(purge):
+            return None
+        return State.CONFIRMED if all(self.has_applied(worker, purge) for worker in endless) else State.PARTIAL
+
+    def expires_at(self, purge: Commitment) -> float:
+        """When every lease that ends at all, given before the purge, has run out."""
+        longest = max(self._longest_ending(), *(lease for lease in self._leases.values() if lease != math.inf), 0.0)
+        return purge.committed_at + self.timing.term(longest)
+
+    def _longest_ending(self) -> float:
+        return self.timing.lease if self._longest == math.inf else self._longest
+
+    def workers(self, purge: Commitment) -> list[str]:
+        """Return the names of everybody who has to apply the purge, sorted."""
+        return sorted({self.worker, *self._leases, *self.members})
+
+
+def _is_of(purge: Commitment | None, epoch: bytes) -> bool:
+    """Whether the purge is of this epoch, or may yet be."""
+    return purge is None or purge.epoch == epoch
