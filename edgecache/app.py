@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -27,12 +28,17 @@ from edgecache.edges.admin import AdminState, Check, make_admin
 from edgecache.edges.config import Config
 from edgecache.edges.finished import Aborted, Finished, FinishedSink
 from edgecache.edges.listener import Listener, parse_listen
+from edgecache.edges.purge_api import Purging
 from edgecache.edges.server import EdgeServer
+from edgecache.edges.token_file import LocalToken
+from edgecache.edges.tokens import Tokens, environment_token
 from edgecache.engine.cache import Cache
 from edgecache.engine.counters import Counters
 from edgecache.errors import ConfigError
 from edgecache.origin.upstreams import Upstreams
 from edgecache.purging.local import LocalLedger
+from edgecache.purging.selector import Selector, target_of
+from edgecache.purging.verdict import Verdict
 from edgecache.stores.memory import MemoryStore
 
 __all__ = ["Edge", "compose", "run"]
@@ -41,7 +47,9 @@ __all__ = ["Edge", "compose", "run"]
 class Edge:
     """One process's edge, made within a running loop. ``start``, then ``drain`` or ``force``, then ``close``."""
 
-    def __init__(self, config: Config, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, config: Config, *, clock: Callable[[], float] = time.time, environ: Mapping[str, str] = os.environ
+    ) -> None:
         """Raise ``ConfigError`` for what only shows when things are put together."""
         self.counters: Final = Counters()
         self.store: Final = MemoryStore(config.cache.memory, max_variants=config.cache.max_variants)
@@ -56,10 +64,37 @@ class Edge:
         self._server: Final = EdgeServer(self.cache, settings, _all(sinks))
         self.public: Final = Listener(self._server, settings, self._connection)
         self._admin_address: Final = parse_listen(config.admin.listen)
-        self._admin: Final = web.AppRunner(
-            make_admin(self._admin_state(clock), names=config.admin.names), access_log=None
-        )
+        self.local_token: Final = LocalToken(environ)
+        purging = Purging(ledger=self.ledger, matching=self._matching, tokens=self._tokens(config, environ), now=clock)
+        admin = make_admin(self._admin_state(clock), names=config.admin.names, purging=purging)
+        self._admin: Final = web.AppRunner(admin, access_log=None)
         self._started = False
+
+    @property
+    def admin_addresses(self) -> list[object]:
+        """Where the admin listener is bound, as ``getsockname`` tells."""
+        return list(self._admin.addresses)
+
+    def _tokens(self, config: Config, environ: Mapping[str, str]) -> Tokens:
+        """Who may purge: those of the configuration, of the environment, and of this machine's commands."""
+        tokens = [*config.granted(), self.local_token.token]
+        if (from_environment := environment_token(environ)) is not None:
+            tokens.append(from_environment)
+        return Tokens(tokens)
+
+    def _matching(self, selectors: Sequence[Selector], limit: int) -> tuple[int, list[str]]:
+        """Count what is stored here and matches; return also up to ``limit`` of the URIs."""
+        matchers = [selector.matcher() for selector in selectors]
+        found: dict[str, None] = {}
+        count = 0
+        for stored in self.store.responses():
+            target = target_of(stored.uri)
+            is_meant = any(matches(target, stored.tags) for matches in matchers)
+            if is_meant and self.ledger.verdict(stored) is not Verdict.INVALID:
+                count += 1
+                if len(found) < limit:
+                    found[stored.uri] = None
+        return count, list(found)
 
     def _connection(self) -> asyncio.Protocol:
         self.counters.connections += 1
@@ -152,10 +187,12 @@ async def _serve(config: Config, announce: Callable[[str], None]) -> int:
         loop.add_signal_handler(number, told_to_stop)
     loop.add_signal_handler(signal.SIGUSR1, edge.reopen_log)
     try:
+        edge.local_token.write(edge.admin_addresses)
         announce(_public_url(config, edge.public.addresses[0]))
         await stop.wait()
         return 0 if await _drained(edge, again) else 1
     finally:
+        edge.local_token.remove()
         await edge.close()
 
 

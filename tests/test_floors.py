@@ -20,7 +20,15 @@ MODULES: Final = {
 
 _WORDS: Final = ("errors", "http")
 _DECISIONS: Final = (*_WORDS, "semantics")
-_PROTOCOLS: Final = (*_DECISIONS, "stores.base", "stores.body", "origin.base", "purging.base", "purging.selector", "purging.verdict")
+_PROTOCOLS: Final = (
+    *_DECISIONS,
+    "stores.base",
+    "stores.body",
+    "origin.base",
+    "purging.base",
+    "purging.selector",
+    "purging.verdict",
+)
 
 MAY_IMPORT: Final = {
     "errors": (),

@@ -1,4 +1,4 @@
-"""The admin listener: how operators and their tools look at a running edge. It only answers questions.
+"""The admin listener: how operators and their tools look at a running edge, and purge.
 
 Theory
     A listener of its own, on loopback unless told otherwise, never reachable through the public port. What it shows
@@ -9,8 +9,14 @@ Theory
     ``/metrics``    Prometheus' formats
     ``/v1/stats``   the same numbers as JSON
 
+    With ``edges.purge_api`` mounted, which it is in every running edge:
+
+    ``/v1/purge``      POST, with a token: purge, and say how far it came
+    ``/v1/purges``     with a token: the latest purges
+    ``/openapi.json``  what can be asked here (``edges.openapi``)
+
 Invariants
-    * GET and HEAD only: nothing here changes anything.
+    * GET and HEAD change nothing. What changes something is a POST that shows a token.
     * A web page must not read this through its visitor's browser. Such a page can make its own host name resolve to
       this address (DNS rebinding), but it cannot choose the Host field: a name that is neither configured nor
       ``localhost`` is answered 421 (RFC 9110 §15.5.20). There is no CORS.
@@ -31,12 +37,17 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from edgecache.edges.metrics import Sources, expose, make_registry
+from edgecache.edges.openapi import describe
+from edgecache.edges.purge_api import PurgeApi
+from edgecache.edges.purge_messages import MAX_CONTENT
 from edgecache.engine.counters import BOUNDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from aiohttp.typedefs import Handler, Middleware
+
+    from edgecache.edges.purge_api import Purging
 
 __all__ = ["AdminState", "Check", "make_admin"]
 
@@ -80,9 +91,14 @@ _STATE: Final = web.AppKey("state", AdminState)
 _REGISTRY: Final = web.AppKey("registry", CollectorRegistry)
 
 
-def make_admin(state: AdminState, *, names: Iterable[str] = ()) -> web.Application:
-    """Return the application. ``names`` are the host names it answers to, beside ``localhost`` and any address."""
-    app = web.Application(middlewares=[_only_from(frozenset(name.lower() for name in names) | {"localhost"})])
+def make_admin(state: AdminState, *, names: Iterable[str] = (), purging: Purging | None = None) -> web.Application:
+    """Return the application.
+
+    ``names`` are the host names it answers to, beside ``localhost`` and any address. Without ``purging`` it only
+    answers questions.
+    """
+    allowed = frozenset(name.lower() for name in names) | {"localhost"}
+    app = web.Application(middlewares=[_only_from(allowed)], client_max_size=MAX_CONTENT)
     app[_STATE] = state
     app[_REGISTRY] = make_registry(state)
     app.on_response_prepare.append(_add_fields)
@@ -90,7 +106,19 @@ def make_admin(state: AdminState, *, names: Iterable[str] = ()) -> web.Applicati
     app.router.add_get("/readyz", _readyz)
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/v1/stats", _stats)
+    if purging is not None:
+        api = PurgeApi(purging)
+        app.router.add_post("/v1/purge", api.purge)
+        app.router.add_get("/v1/purges", api.purges)
+        app.router.add_get("/openapi.json", _describing(describe(state.version)))
     return app
+
+
+def _describing(document: bytes) -> Handler:
+    async def openapi(_: web.Request) -> web.Response:
+        return web.Response(body=document, content_type="application/json")
+
+    return openapi
 
 
 async def _livez(_: web.Request) -> web.Response:

@@ -22,7 +22,9 @@ from edgecache.edges.config_values import (
     ADDRESS,
     AUTHORITY,
     COUNT,
+    DIGEST,
     DURATION,
+    HOSTS,
     PEER,
     SHARE,
     SIZE,
@@ -34,7 +36,9 @@ from edgecache.edges.config_values import (
     choice,
 )
 from edgecache.edges.settings import ServerSettings
+from edgecache.edges.tokens import Scope, Token
 from edgecache.origin.settings import OriginSettings
+from edgecache.purging.selector import Kind as SelectorKind
 from edgecache.semantics.policy import DEFAULT, Policy
 
 if typing.TYPE_CHECKING:
@@ -42,8 +46,10 @@ if typing.TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_SOURCE",
+    "GROUPS",
     "TABLES",
     "Admin",
+    "AdminToken",
     "Cache",
     "Config",
     "Log",
@@ -52,6 +58,7 @@ __all__ = [
     "Table",
     "dump",
     "settings",
+    "table_of",
 ]
 
 DEFAULT_SOURCE: Final = "default"
@@ -60,6 +67,7 @@ _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
 _SERVER: Final = ServerSettings()
 _ORIGIN: Final = OriginSettings(urls=())
+_A_DIGEST: Final = '"' + "e3b0c44298fc1c14" * 4 + '"'
 _DECADE: Final = 10 * 365 * 86_400.0  # no duration here is meant to be longer: it would be a slip of units
 
 
@@ -131,6 +139,31 @@ class Admin(Table, frozen=True, kw_only=True):
         tuple[str, ...],
         Setting(AUTHORITY, "host names it answers to, beside localhost", '["edge.internal"]', many=True),
     ] = ()
+
+
+class AdminToken(Table, frozen=True, kw_only=True):
+    """``[tokens.NAME]``: a bearer token and what may be purged with it (``edges.tokens``)."""
+
+    sha256: Annotated[str, Setting(DIGEST, "digest of the secret", _A_DIGEST)]
+    hosts: Annotated[
+        tuple[str, ...], Setting(HOSTS, "hosts whose URLs may be purged", '["www.example.org"]', many=True)
+    ] = ()
+    tag_prefixes: Annotated[
+        tuple[str, ...], Setting(TEXT, "beginnings of tags that may be purged", '["product:"]', many=True)
+    ] = ()
+    kinds: Annotated[
+        tuple[str, ...], Setting(choice(*SelectorKind), "kinds of selectors; none: each", '["tag", "url"]', many=True)
+    ] = ()
+    soft_only: Annotated[bool, Setting(SWITCH, "may make stale, not invalid", "false")] = False
+    all: Annotated[bool, Setting(SWITCH, "may purge whatever the host and the tags", "true")] = False
+    rate: Annotated[int, Setting(COUNT, "purges per minute; 0: without limit", "60", at_least=0)] = 0
+
+    def token(self, name: str) -> Token:
+        """Return this table as the admin listener takes it."""
+        kinds = frozenset(map(SelectorKind, self.kinds))
+        return Token(
+            name, self.sha256, Scope(self.hosts, self.tag_prefixes, kinds, self.soft_only, self.all, self.rate)
+        )
 
 
 class Origin(Table, frozen=True, kw_only=True):
@@ -234,7 +267,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     admin: Admin = Admin()
     cache: Cache = Cache()
     log: Log = Log()
+    tokens: dict[str, AdminToken] = {}
     sources: dict[str, str] = {}
+
+    def granted(self) -> list[Token]:
+        """Return the tokens of ``[tokens.NAME]``."""
+        return [table.token(name) for name, table in self.tokens.items()]
 
 
 TABLES: Final[Mapping[str, type[Table]]] = {
@@ -246,6 +284,15 @@ TABLES: Final[Mapping[str, type[Table]]] = {
 }
 
 
+GROUPS: Final[Mapping[str, type[Table]]] = {"tokens": AdminToken}
+"""Tables of which there may be any number, each with a name: ``[tokens.NAME]``. The environment has none of them."""
+
+
+def table_of(name: str) -> type[Table]:
+    """Return the table called ``cache`` or ``tokens.NAME``."""
+    return GROUPS[name.partition(".")[0]] if "." in name else TABLES[name]
+
+
 def settings(table: type[Table]) -> dict[str, Setting]:
     """Return the settings of a table by key, in the order of the file."""
     hints = typing.get_type_hints(table, include_extras=True)
@@ -254,11 +301,12 @@ def settings(table: type[Table]) -> dict[str, Setting]:
 
 def dump(config: Config) -> str:
     """Return the whole configuration as TOML that reads back to the same, each value with its source."""
-    return "\n\n".join("\n".join(_dumped(config, name)) for name in TABLES) + "\n"
+    tables: dict[str, Table] = {name: getattr(config, name) for name in TABLES}
+    tables |= {f"{group}.{name}": one for group in GROUPS for name, one in getattr(config, group).items()}
+    return "\n\n".join("\n".join(_dumped(config, name, table)) for name, table in tables.items()) + "\n"
 
 
-def _dumped(config: Config, name: str) -> Iterator[str]:
-    table: Table = getattr(config, name)
+def _dumped(config: Config, name: str, table: Table) -> Iterator[str]:
     yield f"[{name}]"
     for key, setting in settings(type(table)).items():
         value = getattr(table, key)

@@ -6,6 +6,7 @@ Theory
     write instead. Only when there is none, a ``Config`` is made.
 
     Environment: ``EDGECACHE_<TABLE>_<KEY>``, lists separated by commas; an empty variable counts as absent.
+    Tokens are not among them (``EDGECACHE_TOKEN`` is read by ``edges.tokens``).
     A name that begins with one of our tables and ends with no key is a mistake, unless Kubernetes made it:
     a service called ``edgecache-admin`` puts ``EDGECACHE_ADMIN_PORT`` and its like into every pod.
 
@@ -15,17 +16,19 @@ Callers: the commands. Raises ``ConfigMistakes``, which is a ``ConfigError``, an
 from __future__ import annotations
 
 import difflib
+import itertools
+import json
 import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from urllib.parse import urlsplit
 
 import msgspec
 
-from edgecache.edges.config import TABLES, Admin, Config, Server, settings
-from edgecache.edges.config_values import Setting, Unreadable
+from edgecache.edges.config import GROUPS, TABLES, Admin, Config, Server, settings, table_of
+from edgecache.edges.config_values import DIGEST, Setting, Unreadable
 from edgecache.edges.toml_location import Place, Span, excerpt, line_and_column, locate
 from edgecache.errors import ConfigError
 
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["ConfigMistakes", "Flags", "Name", "load"]
 
 Name: TypeAlias = tuple[str, str]
-"""A table and a key of it."""
+"""A table and a key of it; the table is ``cache`` or, in a group, ``tokens.NAME``."""
 
 Flags: TypeAlias = dict[Name, tuple[str, str | tuple[str, ...]]]
 """What the command line says: for each setting the option's name and its value as typed."""
@@ -49,6 +52,7 @@ _SYNTAX_HINTS: Final = {
     "Invalid value": 'texts stand in double quotes: listen = "127.0.0.1:8080"',
     "Cannot overwrite a value": "each key stands once in its table",
 }
+_GROUP_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SHOWN: Final = 160  # characters of a line that an error still shows
 
 
@@ -71,10 +75,13 @@ class _Spot:
 
 @dataclass(slots=True)
 class _Draft:
-    """What has been read so far. A setting that could not be read has a spot, and no value."""
+    """What has been read so far. A setting that could not be read has a spot, and no value.
+    ``groups`` are the tables of groups, by ``tokens.NAME``.
+    """
 
     values: dict[Name, Any] = field(default_factory=dict)
     spots: dict[Name, _Spot] = field(default_factory=dict)
+    groups: dict[str, _Spot] = field(default_factory=dict)
     mistakes: list[ConfigError] = field(default_factory=list)
 
     def blame(self, spot: _Spot, message: str, hint: str) -> None:
@@ -82,13 +89,15 @@ class _Draft:
 
     def take(self, name: Name, spot: _Spot, given: Iterable[tuple[Any, _Spot]], read: Callable[[Any], Any]) -> None:
         """Read what was given for a setting: one value with its spot, or each element of a list with its own."""
-        setting, values, before = settings(TABLES[name[0]])[name[1]], [], len(self.mistakes)
+        setting, values, before = settings(table_of(name[0]))[name[1]], [], len(self.mistakes)
         self.spots[name] = spot
         for raw, place in given:
             try:
                 values.append(read(raw))
                 setting.check_bounds(values[-1])
             except Unreadable as error:
+                if setting.kind is DIGEST:  # somebody may have written the secret itself
+                    place = replace(place, line="")
                 self.blame(place, *_unreadable(name[1], setting, error))
         if len(self.mistakes) == before:
             self.values[name] = tuple(values) if setting.many else values[0]
@@ -110,9 +119,12 @@ def load(path: str | None = None, *, environ: Mapping[str, str] | None = None, f
         _check_together(draft, path)
     if draft.mistakes:
         raise ConfigMistakes(draft.mistakes)
-    tree: dict[str, dict[str, Any]] = {name: {} for name in TABLES}
+    tree: dict[str, dict[str, Any]] = {name: {} for name in (*TABLES, *draft.groups)}
     for (table, key), value in draft.values.items():
         tree[table][key] = value
+    for name in draft.groups:
+        group, _, one = name.partition(".")
+        tree.setdefault(group, {})[one] = tree.pop(name)
     sources = {f"{table}.{key}": spot.source for (table, key), spot in draft.spots.items()}
     return msgspec.convert({**tree, "sources": sources}, Config)
 
@@ -168,27 +180,46 @@ class _File:
 
     def tables(self, document: dict[str, Any]) -> None:
         for name, content in document.items():
-            if name not in TABLES:
+            if name in GROUPS:
+                self.group(name, content)
+            elif name not in TABLES:
                 self.draft.blame(self.spot((name,), key=True), *_unknown_table(name, content))
             elif not isinstance(content, dict):
                 self.draft.blame(self.spot((name,)), f"{name} is a table", f"write [{name}] on a line of its own")
             else:
                 self.table(name, content)
 
+    def group(self, group: str, content: object) -> None:
+        """Read ``[group.NAME]`` tables."""
+        if not isinstance(content, dict) or not content:
+            hint = f"write [{group}.NAME] on a line of its own"
+            self.draft.blame(self.spot((group,)), f"{group} are tables with names", hint)
+            return
+        for one, inner in content.items():
+            spot = self.spot((group, one))
+            if not isinstance(inner, dict):
+                self.draft.blame(spot, f"{group}.{one} is a table", f"write [{group}.NAME] on a line of its own")
+            elif not _GROUP_NAME.fullmatch(one):
+                self.draft.blame(spot, f"{json.dumps(one)} is not a name", "letters, digits, - and _, at most 64")
+            else:
+                self.draft.groups[f"{group}.{one}"] = spot
+                self.table(f"{group}.{one}", inner)
+
     def table(self, name: str, content: dict[str, Any]) -> None:
-        known = settings(TABLES[name])
+        known = settings(table_of(name))
         for key, value in content.items():
             if key in known:
                 self.value((name, key), known[key], value)
             else:
-                self.draft.blame(self.spot((name, key), key=True), *_unknown_key(name, key))
+                self.draft.blame(self.spot((*name.split("."), key), key=True), *_unknown_key(name, key))
 
     def value(self, name: Name, setting: Setting, value: object) -> None:
-        spot = self.spot(name)
+        path = (*name[0].split("."), name[1])
+        spot = self.spot(path)
         if not setting.many:
             self.draft.take(name, spot, [(value, spot)], setting.kind.read)
         elif isinstance(value, list):
-            elements = [(element, self.spot((*name, index))) for index, element in enumerate(value)]
+            elements = [(element, self.spot((*path, index))) for index, element in enumerate(value)]
             self.draft.take(name, spot, elements, setting.kind.read)
         else:
             self.draft.spots[name] = spot
@@ -244,6 +275,8 @@ def _check_together(draft: _Draft, path: str | None) -> None:
             draft.blame(spot, f"{key} is given without {certificate}", f"add {certificate} to [{table}]")
     _check_origin(draft, path)
     _check_listeners(draft)
+    for name in draft.groups:
+        _check_token(draft, name)
 
 
 def _check_origin(draft: _Draft, path: str | None) -> None:
@@ -268,12 +301,28 @@ def _check_listeners(draft: _Draft) -> None:
         draft.blame(spot, f"[server] and [admin] both listen on {public}", "give one of them another port")
 
 
+def _check_token(draft: _Draft, name: str) -> None:
+    spot, digest, everything = draft.groups[name], (name, "sha256"), (name, "all")
+    if digest not in draft.spots:
+        draft.blame(spot, f"[{name}] has no sha256", 'write what this prints: printf %s "$SECRET" | sha256sum')
+    for other in itertools.takewhile(lambda one: one != name, draft.groups):
+        if digest in draft.values and draft.values.get((other, "sha256")) == draft.values[digest]:
+            draft.blame(draft.spots[digest], f"[{other}] has the same sha256", "give each token a secret of its own")
+    limits = [one for one in ((name, "hosts"), (name, "tag_prefixes")) if one in draft.spots]
+    limits = [one for one in limits if draft.values.get(one) != ()]
+    if draft.values.get(everything):
+        for limit in limits:
+            draft.blame(draft.spots[limit], f"all = true lifts {limit[1]}", "leave one of the two out")
+    elif not limits and (everything in draft.values or everything not in draft.spots):
+        draft.blame(spot, f"[{name}] may purge nothing", "give it hosts, tag_prefixes, or all = true")
+
+
 # Words.
 
 
 def _unknown_key(table: str, key: str) -> tuple[str, str]:
     """Message and hint for a key that the table does not have."""
-    known = list(settings(TABLES[table]))
+    known = list(settings(table_of(table)))
     homes = [name for name in TABLES if key in settings(TABLES[name])]
     close = difflib.get_close_matches(key, known, n=1)
     if close:
@@ -290,8 +339,9 @@ def _unknown_table(name: str, content: object) -> tuple[str, str]:
     if not isinstance(content, dict):
         homes = [table for table in TABLES if name in settings(TABLES[table])]
         return f"{name} stands outside of every table", f"move it under {_tables(homes or list(TABLES))}"
-    close = difflib.get_close_matches(name, TABLES, n=1)
-    return f"unknown table [{name}]", f"did you mean [{close[0]}]?" if close else f"the tables are {_tables(TABLES)}"
+    known = [*TABLES, *(f"{group}.NAME" for group in GROUPS)]
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"unknown table [{name}]", f"did you mean [{close[0]}]?" if close else f"the tables are {_tables(known)}"
 
 
 def _tables(names: Iterable[str]) -> str:

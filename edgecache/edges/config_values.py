@@ -32,7 +32,9 @@ __all__ = [
     "ADDRESS",
     "AUTHORITY",
     "COUNT",
+    "DIGEST",
     "DURATION",
+    "HOSTS",
     "PEER",
     "SHARE",
     "SIZE",
@@ -250,11 +252,23 @@ def _token(text: str) -> str:
     return text
 
 
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+_DIGEST_HINT: Final = 'it is what this prints: printf %s "$SECRET" | sha256sum'
+
+
+def _digest(text: str) -> str:
+    """A SHA-256 digest. What is none may be the secret itself, so it is not repeated."""
+    if not _DIGEST.fullmatch(text.lower()):
+        raise Unreadable("not 64 hexadecimal digits", _DIGEST_HINT)
+    return text.lower()
+
+
 # Addresses.
 
 _PORT_MAX: Final = 65_535
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9.])?")
 _AUTHORITY: Final = re.compile(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::([0-9]{1,5}))?")
+_HOST_PATTERN: Final = re.compile(r"(?:[a-z0-9._*?-]+|\[[0-9a-f:.*]+\])(?::[0-9*]{1,5})?")
 _EVERY_INTERFACE: Final = "name the interface: 127.0.0.1 for this machine only, * for every one"
 
 
@@ -303,6 +317,13 @@ def _authority(text: str) -> str:
         raise Unreadable(f"{_shown(text)} is not a host name with or without a port")
     _host(found[1], text)
     return text.lower()
+
+
+def _hosts(text: str) -> str:
+    """A host, or a glob over hosts, as selectors of a purge have them: without the ports 80 and 443."""
+    if "**" in text or not _HOST_PATTERN.fullmatch(text.lower()):
+        raise Unreadable(f"{_shown(text)} is not a host or a pattern of hosts", "* stands for any part: *.example.org")
+    return text.lower().removesuffix(":80").removesuffix(":443")
 
 
 def _peer(text: str) -> str:
@@ -363,5 +384,7 @@ TEXT: Final = _text(_not_empty, "a text")
 TOKEN: Final = _text(_token, "a token")
 ADDRESS: Final = _text(_address, "HOST:PORT or unix:/path")
 AUTHORITY: Final = _text(_authority, "a host name with or without a port")
+DIGEST: Final = _text(_digest, "a SHA-256 digest")
+HOSTS: Final = _text(_hosts, "a host or a pattern of hosts")
 PEER: Final = _text(_peer, "an address, a network or unix")
 URL: Final = _text(_url, "the URL of an origin")

@@ -12,13 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecache.edges import access_log
-from edgecache.edges.config import DEFAULT_SOURCE, TABLES, Config, Log, Origin, dump, settings
+from edgecache.edges.config import DEFAULT_SOURCE, GROUPS, TABLES, Config, Log, Origin, dump, settings, table_of
 from edgecache.edges.config_load import ConfigMistakes, load
 from edgecache.edges.settings import ServerSettings
+from edgecache.edges.tokens import Scope, Token
 from edgecache.errors import ConfigError
 from edgecache.origin.settings import OriginSettings
+from edgecache.purging.selector import Kind
 from edgecache.semantics import policy
 
+DIGEST = "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
 SMALL = '[origin]\nurls = ["http://127.0.0.1:8000"]\n'
 
 
@@ -111,6 +114,24 @@ def test_which_host_the_origin_is_sent(host: str, sent: str | None) -> None:
     assert load(environ=environ).origin.settings().host == sent
 
 
+def test_tokens_have_names_and_scopes(tmp_path: Path) -> None:
+    text = (
+        f'{SMALL}[tokens.shop]\nsha256 = "{DIGEST}"\nhosts = ["Shop.example:80", "*.shop.example"]\n'
+        'tag_prefixes = ["product:"]\nkinds = ["tag", "url"]\nsoft_only = true\nrate = 60\n'
+        f'[tokens]\nroot = {{ sha256 = "{"0" * 64}", all = true }}\n'
+    )
+    config = load(written(tmp_path, text), environ={"EDGECACHE_TOKENS_SHOP_ALL": "true"})
+    kinds = frozenset({Kind.TAG, Kind.URL})
+    assert config.granted() == [
+        Token("shop", DIGEST.lower(), Scope(("shop.example", "*.shop.example"), ("product:",), kinds, True, rate=60)),
+        Token("root", "0" * 64, Scope(all=True)),
+    ]
+    assert config.sources["tokens.shop.rate"] == f"{tmp_path}/edgecache.toml:9"
+    assert config.tokens["root"].hosts == ()
+    again = load(written(tmp_path, dump(config)))
+    assert again.tokens == config.tokens
+
+
 # Mistakes.
 
 LINE_MISTAKES = [
@@ -143,6 +164,24 @@ LINE_MISTAKES = [
     ('[log]\naccess = "fancy"', 4, 10, 'access: "fancy" is none of common, ', "expected one of common, "),
     ('[log]\nlevel = ""', 4, 9, 'level: "" is none of debug, ', 'level = "info"'),
     ('[log]\nfile = ""', 4, 8, "is empty or not printable", 'file = "access.log"'),
+    ('[token.ci]\nall = true', 3, 1, "unknown table [token]", "did you mean [tokens.NAME]?"),
+    ('[[tokens]]\nsha256 = ""', 3, 1, "tokens are tables with names", "[tokens.NAME]"),
+    ('[tokens]', 3, 1, "tokens are tables with names", "[tokens.NAME]"),
+    ('[tokens]\nci = 5', 4, 6, "tokens.ci is a table", "[tokens.NAME]"),
+    ('[tokens."a.b"]\nall = true', 3, 1, '"a.b" is not a name', "letters, digits"),
+    ('[tokens.ci]\nall = true', 3, 1, "[tokens.ci] has no sha256", "sha256sum"),
+    (f'[tokens.ci]\nsha256 = "{DIGEST}"', 3, 1, "[tokens.ci] may purge nothing", "all = true"),
+    (f'[tokens.ci]\nall = true\nsha = "{DIGEST}"\nsha256 = "{DIGEST}"', 5, 1, "unknown key sha", "sha256?"),
+    (f'[tokens.ci]\nsha256 = "{DIGEST}"\nhosts = ["a b"]', 5, 10, "is not a host or a pattern", "*.example.org"),
+    (f'[tokens.ci]\nsha256 = "{DIGEST}"\nhosts = ["a", "**"]', 5, 15, "is not a host or a pattern", "*.example.org"),
+    (f'[tokens.ci]\nsha256 = "{DIGEST}"\ntag_prefixes = [""]', 5, 17, "is empty", 'tag_prefixes = ["product:"]'),
+    (f'[tokens.ci]\nsha256 = "{DIGEST}"\nall = true\nkinds = ["tags"]', 6, 10, '"tags" is none of url', "kinds = "),
+    (f'[tokens.ci]\nsha256 = "{DIGEST}"\nall = true\nrate = -1', 6, 8, "rate: -1 is less than 0", "rate = 60"),
+    (f'[tokens.ci]\nsha256 = "{DIGEST}"\nhosts = ["a"]\nall = true', 5, 9, "all = true lifts hosts", "leave one"),
+    (
+        f'[tokens.a]\nall = true\nsha256 = "{"0" * 64}"\n[tokens.b]\nall = true\nsha256 = "{"0" * 64}"',
+        8, 10, "[tokens.a] has the same sha256", "a secret of its own",
+    ),
     ('[[log]]\nfile = "-"', 3, 1, "log is a table", "write [log] on a line of its own"),
 ]  # fmt: skip
 
@@ -158,6 +197,14 @@ def test_a_mistake_has_a_place_a_reason_and_a_remedy(
     shown, carets = mistake.line.split("\n")
     assert shown == f"{SMALL}{text}".split("\n")[line - 1]
     assert carets.index("^") == column - 1
+
+
+def test_a_secret_in_the_place_of_its_digest_is_not_repeated(tmp_path: Path) -> None:
+    (mistake,) = mistakes(tmp_path, f'{SMALL}[tokens.ci]\nall = true\nsha256 = "hunter2"\n')
+    assert mistake.where.endswith(":5:10")
+    assert mistake.message == "sha256: not 64 hexadecimal digits"
+    assert "sha256sum" in mistake.hint
+    assert "hunter2" not in f"{mistake.message}{mistake.hint}{mistake.line}"
 
 
 ORIGIN_MISTAKES = [
@@ -246,9 +293,11 @@ def test_a_line_too_long_for_a_terminal_is_cut(tmp_path: Path) -> None:
 # The tables themselves.
 
 
-@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("table", [*TABLES, *(f"{group}.one" for group in GROUPS)])
 def test_every_example_is_a_value(table: str, tmp_path: Path) -> None:
-    lines = [f"{key} = {setting.example}" for key, setting in settings(TABLES[table]).items()]
+    contradicts = {"all"} if table.startswith("tokens.") else set()
+    examples = {key: one.example for key, one in settings(table_of(table)).items() if key not in contradicts}
+    lines = [f"{key} = {example}" for key, example in examples.items()]
     text = f"[{table}]\n" + "\n".join(lines) + "\n"
     config = load(written(tmp_path, text if table == "origin" else text + SMALL))
     assert len([source for source in config.sources if source.startswith(f"{table}.")]) == len(lines)
@@ -293,10 +342,11 @@ toml_values = st.recursive(
     lambda inner: st.lists(inner, max_size=2),
     max_leaves=3,
 )
-names = st.sampled_from([*TABLES, *(key for table in TABLES.values() for key in settings(table)), "x"])
+tables = st.sampled_from([*TABLES, *GROUPS, "tokens.a", 'tokens."b.c"', "x"])
+names = st.sampled_from([*TABLES, *(key for one in (*TABLES.values(), *GROUPS.values()) for key in settings(one)), "x"])
 
 
-@given(st.dictionaries(names, st.dictionaries(names, toml_values, max_size=4), max_size=4))
+@given(st.dictionaries(tables | names, st.dictionaries(names, toml_values, max_size=4), max_size=4))
 def test_any_values_load_or_are_mistakes(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[str, dict[str, object]]
 ) -> None:

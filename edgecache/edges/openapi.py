@@ -1,0 +1,134 @@
+"""The OpenAPI 3.1 description of the admin listener, made from the types that its answers are made of.
+
+Called by ``edges.admin``, once per listener.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from edgecache.edges.purge_messages import MAX_CONTENT, Problem, PurgeOrder, PurgeReply, PurgeReport
+
+__all__ = ["describe"]
+
+_REFERENCE: Final = "#/components/schemas/{name}"
+_TEXT: Final[dict[str, Any]] = {"text/plain": {"schema": {"type": "string"}}}
+_MISDIRECTED: Final = {"421": {"description": "This host name is not served here.", "content": _TEXT}}
+
+_PROBLEMS: Final = {
+    "400": "It cannot be read; `detail` says where, what is wrong, and what to write.",
+    "401": "No token, or none that is known here.",
+    "403": "The token's scope does not contain a selector.",
+    "413": f"More than {MAX_CONTENT} bytes.",
+    "415": "The content is not JSON.",
+    "422": "The Idempotency-Key was used for other selectors.",
+    "429": "The token has used up its rate.",
+}
+
+_IDEMPOTENCY_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "However often a purge is sent with the same key and selectors, it happens once.",
+    "schema": {"type": "string", "pattern": "^[\\x21-\\x7e]{1,128}$"},
+}
+_PREFER: Final = {
+    "name": "Prefer",
+    "in": "header",
+    "description": "`wait=N`: answer after at most N seconds (RFC 7240), with 202 if not all have confirmed by then.",
+    "schema": {"type": "string", "examples": ["wait=10"]},
+}
+
+
+def describe(version: str) -> bytes:
+    """Return the document as JSON. ``version`` is that of the program."""
+    _, schemas = msgspec.json.schema_components((PurgeOrder, PurgeReply, PurgeReport, Problem), ref_template=_REFERENCE)
+    document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "edgecache admin listener",
+            "version": version,
+            "summary": "Purging, and looking at a running edge.",
+            "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": {
+            "/v1/purge": {"post": _purge()},
+            "/v1/purges": {"get": _purges()},
+            "/v1/stats": {"get": _asked("statistics", "The counters, as JSON.", {"application/json": _object()})},
+            "/metrics": {"get": _asked("metrics", "The same in Prometheus' formats.", _TEXT)},
+            "/livez": {"get": _asked("alive", "Whether the process turns.", _TEXT)},
+            "/readyz": {"get": _readyz()},
+        },
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+    return msgspec.json.encode(document)
+
+
+def _purge() -> dict[str, Any]:
+    receipt = _content("PurgeReply")
+    return {
+        "operationId": "purge",
+        "summary": "Purge what the selectors match.",
+        "security": [{"token": []}],
+        "parameters": [_IDEMPOTENCY_KEY, _PREFER],
+        "requestBody": {"required": True, "content": _content("PurgeOrder")},
+        "responses": {
+            "200": {"description": "Every process has confirmed; or a dry run.", "content": receipt},
+            "202": {"description": "In the log, but not every process has confirmed.", "content": receipt},
+            "409": {"description": "Confirmed, but fewer than `min_matched` matched.", "content": receipt},
+            "503": {
+                "description": "Not known to be in the log; asking again with the same key is safe.",
+                "content": receipt,
+                "headers": {"Retry-After": {"schema": {"type": "integer"}}},
+            },
+            **{status: _problem(status) for status in _PROBLEMS},
+            **_MISDIRECTED,
+        },
+    }
+
+
+def _purges() -> dict[str, Any]:
+    return {
+        "operationId": "purges",
+        "summary": "The latest purges, the newest first: all with a token for everything, otherwise the token's own.",
+        "security": [{"token": []}],
+        "responses": {
+            "200": {"description": "What was purged.", "content": _content("PurgeReport")},
+            "401": _problem("401"),
+            **_MISDIRECTED,
+        },
+    }
+
+
+def _readyz() -> dict[str, Any]:
+    operation = _asked("ready", "Whether requests may be sent here.", _TEXT)
+    operation["responses"]["503"] = {"description": "Starting or draining.", "content": _TEXT}
+    operation["parameters"] = [
+        {"name": "verbose", "in": "query", "description": "Lists the checks.", "schema": {"type": "string"}}
+    ]
+    return operation
+
+
+def _asked(name: str, summary: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "operationId": name,
+        "summary": summary,
+        "responses": {"200": {"description": summary, "content": content}, **_MISDIRECTED},
+    }
+
+
+def _problem(status: str) -> dict[str, Any]:
+    schema = {"$ref": _REFERENCE.format(name="Problem")}
+    return {"description": _PROBLEMS[status], "content": {"application/problem+json": {"schema": schema}}}
+
+
+def _content(name: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": _REFERENCE.format(name=name)}}}
+
+
+def _object() -> dict[str, Any]:
+    return {"schema": {"type": "object"}}

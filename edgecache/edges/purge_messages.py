@@ -1,0 +1,131 @@
+"""What is said over the purge API: one type for each JSON object, from which the OpenAPI document is made too.
+
+Theory
+    Requests are read strictly: an unknown member may be a misspelt restriction (``dryrun``), and a purge that ignores
+    one does more than was asked. What is wrong is told with its path (``$.selectors[3].kind``).
+
+Called by ``edges.purge_api`` and ``edges.openapi``.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from edgecache.errors import ClientError
+from edgecache.purging.log import MAX_SELECTORS
+from edgecache.purging.selector import MAX_URI, Kind, Selector
+
+__all__ = [
+    "MAX_CONTENT",
+    "Outcome",
+    "Problem",
+    "PurgeOrder",
+    "PurgeRecord",
+    "PurgeReply",
+    "PurgeReport",
+    "SelectorWish",
+    "WorkerReply",
+    "read_order",
+]
+
+MAX_CONTENT: Final = 1 << 20
+"""Bytes of a request's content."""
+
+
+class Outcome(StrEnum):
+    """``purging.receipt.State``, or nothing was purged because that was asked for."""
+
+    CONFIRMED = "confirmed"
+    PARTIAL = "partial"
+    UNCONFIRMED = "unconfirmed"
+    DRY_RUN = "dry_run"
+
+
+class SelectorWish(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One selector as people write it."""
+
+    kind: Annotated[Kind, Meta(description="What is compared.")]
+    value: Annotated[str, Meta(max_length=MAX_URI, description="With what; empty for `all`.")] = ""
+    soft: Annotated[bool | None, Meta(description="Overrides the `soft` of the whole purge.")] = None
+
+
+class PurgeOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to purge: whatever one of the selectors matches."""
+
+    selectors: Annotated[tuple[SelectorWish, ...], Meta(min_length=1, max_length=MAX_SELECTORS)]
+    soft: Annotated[bool, Meta(description="Make stale instead of invalid: may be served while revalidating.")] = False
+    dry_run: Annotated[bool, Meta(description="Only count what matches now in this process.")] = False
+    min_matched: Annotated[
+        int, Meta(ge=0, le=2**31, description="Answer 409 when fewer matched; what matches is purged all the same.")
+    ] = 0
+
+
+class WorkerReply(msgspec.Struct, frozen=True):
+    """What one process said about a purge."""
+
+    worker: str
+    applied: bool
+    milliseconds: float | None
+
+
+class PurgeReply(msgspec.Struct, frozen=True):
+    """How far a purge has come. ``matched`` and ``sample`` (URIs) are of this process, from before the purge."""
+
+    id: str
+    state: Outcome
+    sequence: int
+    matched: int
+    sample: list[str]
+    workers: list[WorkerReply]
+    waited_ms: float
+    detail: str
+
+
+class PurgeRecord(msgspec.Struct, frozen=True):
+    """A purge of the past: when (RFC 3339) and by which token. Of many or long selectors only the beginning is kept."""
+
+    id: str
+    when: str
+    who: str
+    selectors: list[str]
+    selectors_total: int
+    state: Outcome
+    sequence: int
+    matched: int
+
+
+class PurgeReport(msgspec.Struct, frozen=True):
+    """The latest purges that this process carried out, the newest first."""
+
+    purges: list[PurgeRecord]
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Why a request was refused (RFC 9457)."""
+
+    status: int
+    title: str
+    detail: str
+
+
+_ORDER: Final = msgspec.json.Decoder(PurgeOrder)
+
+
+def read_order(content: bytes) -> tuple[PurgeOrder, list[Selector]]:
+    """Return what a request's content asks for; raise ``ClientError`` (400): where, what, and mostly a hint."""
+    try:
+        order = _ORDER.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ClientError(400, str(error)) from error
+    return order, [_selector(order, index, wish) for index, wish in enumerate(order.selectors)]
+
+
+def _selector(order: PurgeOrder, index: int, wish: SelectorWish) -> Selector:
+    try:
+        return Selector.of(wish.kind, wish.value, soft=order.soft if wish.soft is None else wish.soft)
+    except ClientError as error:
+        raise ClientError(error.status, f"{error.reason} - at `$.selectors[{index}]`") from error
