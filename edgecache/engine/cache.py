@@ -25,6 +25,7 @@ from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Delivery, Exchange, Request
 from edgecache.engine.fetch import Fetcher, Plan
 from edgecache.engine.parts import Parts
+from edgecache.errors import ClientError
 from edgecache.http.message import RequestHead
 from edgecache.http.ranges import parse_range
 from edgecache.origin.base import Origin
@@ -93,7 +94,10 @@ class Cache:
             return await self._answer(exchange, key.primary(head), None)
         if head.method != "QUERY":
             return await through.pass_through(self._parts, exchange, Reason.CONTENT)
-        content = await buffered(request, self._parts.policy.max_query_body)
+        try:
+            content = await buffered(request, self._parts.policy.max_query_body)
+        except ClientError as error:
+            return through.blame_client(self._parts, exchange, Reason.CONTENT, error)
         if content is None:
             return await through.pass_through(self._parts, exchange, Reason.CONTENT)
         digest = key.content_digest(content, head.fields)

@@ -11,15 +11,20 @@ __all__ = ["buffered"]
 
 
 async def buffered(request: Request, limit: int) -> bytes | None:
-    """Read a request's content into memory; None, with the request still whole, when it is more than ``limit``."""
+    """Read a request's content into memory; None, with the request still whole, when it is more than ``limit``.
+
+    Raises ``ClientError`` when the content breaks a rule, or breaks off.
+    """
     body = request.body
     assert body is not None
     pieces: list[bytes] = []
+    size = 0
     if body.length is not None and body.length > limit:
         return None
     async for piece in body.chunks:
         pieces.append(piece)
-        if sum(map(len, pieces)) > limit:
+        size += len(piece)
+        if size > limit:
             request.body = RequestBody(_rejoined(pieces, body.chunks), body.length)
             return None
     return b"".join(pieces)

@@ -23,7 +23,7 @@ from edgecache.semantics import freshness, invalidation, key, storing, validatio
 from edgecache.semantics.reason import Reason
 from edgecache.stores.body import MemoryBody
 
-__all__ = ["forward_head", "pass_through"]
+__all__ = ["blame_client", "forward_head", "pass_through"]
 
 
 async def forward_head(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) -> Delivery:
@@ -78,7 +78,7 @@ async def pass_through(parts: Parts, exchange: Exchange, reason: Reason) -> Deli
     except OriginError as error:
         return serve.fail(parts, exchange, FWD[reason], error, parts.clock())
     except ClientError as error:
-        return _blame_client(parts, exchange, reason, error)
+        return blame_client(parts, exchange, reason, error)
     now = parts.clock()
     was_valid = parts.ledger.verdict_of(flight.birth, flight.uri) is Verdict.VALID
     await _invalidate(parts, exchange, response.head)
@@ -88,7 +88,7 @@ async def pass_through(parts: Parts, exchange: Exchange, reason: Reason) -> Deli
     return deliver.passed(exchange, response, status, parts.policy, now)
 
 
-def _blame_client(parts: Parts, exchange: Exchange, reason: Reason, error: ClientError) -> Delivery:
+def blame_client(parts: Parts, exchange: Exchange, reason: Reason, error: ClientError) -> Delivery:
     """Answer for content that broke a rule, or broke off, while it was being sent on."""
     exchange.record("fail")
     exchange.result = "error"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.scenarios.answers import FRESH, bodies, numbered, validating
+from tests.scenarios.composed import requested
 from tests.scenarios.conftest import RunningEdge, StartEdge
 from tests.scenarios.rig import FakeClock, FieldsLike, ScriptedOrigin
 
@@ -152,3 +155,16 @@ async def test_any_other_post_answers_only_itself(
     await edge.fetch("/a", "POST", body=b"x")
     assert (await edge.fetch("/a")).body == b"answer 2"
     assert (await edge.fetch("/b")).body == b"answer 3"
+
+
+async def test_a_query_whose_content_is_malformed_is_the_client_s_fault(
+    edge: RunningEdge, origin: ScriptedOrigin, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(b"QUERY /q HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+    await requested(edge, 1)
+    writer.write(b"no chunk\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+    assert origin.requests == []
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
