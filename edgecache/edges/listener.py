@@ -9,7 +9,6 @@ Theory
 from __future__ import annotations
 
 import asyncio
-import re
 import select
 import socket
 import ssl
@@ -18,13 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from edgecache.edges.config_values import Unreadable, parse_address
 from edgecache.edges.server import EdgeServer
 from edgecache.edges.settings import ServerSettings
 from edgecache.errors import ConfigError
 
 __all__ = ["Listener", "parse_listen"]
 
-_HOST_PORT: Final = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+|\*)):([0-9]{1,5})")
 _UNIX_PREFIX: Final = "unix:"
 _MOST_ROUNDS: Final = 100
 """Turns of the loop, each of which accepts a whole backlog, before clients that keep coming are turned away."""
@@ -36,11 +35,12 @@ def parse_listen(listen: str) -> tuple[str, int] | Path:
     """Return host and port, or the path of a unix socket; raise ``ConfigError``. The host of ``*:80`` is empty."""
     if listen.startswith(_UNIX_PREFIX) and len(listen) > len(_UNIX_PREFIX):
         return Path(listen[len(_UNIX_PREFIX) :])
-    match = _HOST_PORT.fullmatch(listen)
-    if match is None or int(match[3]) > 65535:
-        raise ConfigError(f"cannot listen on {listen!r}", hint="write HOST:PORT, [IPv6]:PORT or unix:PATH")
-    host = match[1] or match[2]
-    return "" if host == "*" else host, int(match[3])
+    try:
+        return parse_address(listen)
+    except Unreadable as error:
+        raise ConfigError(
+            f"cannot listen on {listen!r}: {error}", hint=error.hint or "write HOST:PORT, [IPv6]:PORT or unix:PATH"
+        ) from None
 
 
 def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
