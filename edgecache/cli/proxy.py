@@ -23,6 +23,8 @@ _OPTIONS: dict[str, tuple[Name, str]] = {
     "host": (("origin", "host"), "--host"),
     "grace": (("cache", "grace"), "--grace"),
     "access_log": (("log", "access"), "--access-log"),
+    "redis": (("redis", "url"), "--redis"),
+    "workers": (("server", "workers"), "--workers"),
 }
 """Parameter -> the setting it overrides and the option it stands for."""
 
@@ -35,9 +37,11 @@ _OPTIONS: dict[str, tuple[Name, str]] = {
 @click.option("--host", metavar="NAME", help="Host sent to the origin: keep, origin, or a name.  [keep]")
 @click.option("--grace", metavar="DURATION", help="Serve stale this long while validating.  [0s]")
 @click.option("--access-log", metavar="FORMAT", help="common, combined, extended, json or off.  [combined]")
+@click.option("--redis", metavar="URL", help="Share what is stored and purged over a Redis server, or: embedded.")
+@click.option("--workers", metavar="N", help="Processes that serve; several need --redis.  [1]")
 def proxy(**given: str | tuple[str, ...] | None) -> None:
     """Put a cache in front of an origin; needs no configuration file."""
-    raise SystemExit(launch(load(environ=os.environ, flags=_flags(given))))
+    raise SystemExit(launch(lambda: load(environ=os.environ, flags=_flags(given))))
 
 
 def _flags(given: dict[str, str | tuple[str, ...] | None]) -> Flags:

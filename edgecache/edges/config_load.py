@@ -10,6 +10,8 @@ Theory
     A name that begins with one of our tables and ends with no key is a mistake, unless Kubernetes made it:
     a service called ``edgecache-admin`` puts ``EDGECACHE_ADMIN_PORT`` and its like into every pod.
 
+    No error shows a secret: a line of the file in which one may stand is not repeated.
+
 Callers: the commands. Raises ``ConfigMistakes``, which is a ``ConfigError``, and nothing else.
 """
 
@@ -20,27 +22,26 @@ import itertools
 import json
 import re
 import tomllib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 
-from edgecache.edges.config import GROUPS, TABLES, Admin, Config, Server, settings, table_of
-from edgecache.edges.config_values import DIGEST, Setting, Unreadable
+from edgecache.edges.config import GROUPS, TABLES, Config, settings, table_of
+from edgecache.edges.config_checks import check_together
+from edgecache.edges.config_draft import Draft, Name, Spot
 from edgecache.edges.toml_location import Place, Span, excerpt, line_and_column, locate
 from edgecache.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
+    from edgecache.edges.config import Table
+    from edgecache.edges.config_values import Setting
     from edgecache.edges.toml_location import Path as KeyPath
 
 __all__ = ["ConfigMistakes", "Flags", "Name", "load"]
-
-Name: TypeAlias = tuple[str, str]
-"""A table and a key of it; the table is ``cache`` or, in a group, ``tokens.NAME``."""
 
 Flags: TypeAlias = dict[Name, tuple[str, str | tuple[str, ...]]]
 """What the command line says: for each setting the option's name and its value as typed."""
@@ -56,51 +57,26 @@ _GROUP_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SHOWN: Final = 160  # characters of a line that an error still shows
 
 
+def _hiding(table: type[Table]) -> list[str]:
+    """Keys of a table whose values are secret."""
+    return [key for key, setting in settings(table).items() if setting.kind.hide]
+
+
+_HIDING: Final = {name: keys for name, table in {**TABLES, **GROUPS}.items() if (keys := _hiding(table))}
+_SECRETIVE: Final = "|".join(sorted({*itertools.chain(*_HIDING.values())}))
+_HIDING_KEY: Final = re.compile(rf"\b(?:{_SECRETIVE})\b[\"']?[ \t]*=|://[^/?#\s]*@")
+"""A key whose value is secret, or a URL with a password, wherever it stands."""
+
+_HIDING_TABLE: Final = re.compile(rf"[ \t]*\[[ \t\"']*(?:{'|'.join(_HIDING)})\b")
+_HEADER: Final = re.compile(r"^[ \t]*\[[\w. \t\"'-]+\][ \t]*(?:#.*)?$", re.MULTILINE)
+
+
 class ConfigMistakes(ConfigError):
     """Everything that is wrong with a configuration; ``mistakes`` has at least one, in the order of reading."""
 
     def __init__(self, mistakes: Iterable[ConfigError]) -> None:
         self.mistakes = tuple(mistakes)
         super().__init__("\n".join(f"{mistake.where}: {mistake.message}" for mistake in self.mistakes))
-
-
-@dataclass(frozen=True, slots=True)
-class _Spot:
-    """Where a value was given: as ``--dump`` says it, as an error says it, and the line with its carets."""
-
-    source: str
-    where: str
-    line: str = ""
-
-
-@dataclass(slots=True)
-class _Draft:
-    """What has been read so far. A setting that could not be read has a spot, and no value.
-    ``groups`` are the tables of groups, by ``tokens.NAME``.
-    """
-
-    values: dict[Name, Any] = field(default_factory=dict)
-    spots: dict[Name, _Spot] = field(default_factory=dict)
-    groups: dict[str, _Spot] = field(default_factory=dict)
-    mistakes: list[ConfigError] = field(default_factory=list)
-
-    def blame(self, spot: _Spot, message: str, hint: str) -> None:
-        self.mistakes.append(ConfigError(message, where=spot.where, line=spot.line, hint=hint))
-
-    def take(self, name: Name, spot: _Spot, given: Iterable[tuple[Any, _Spot]], read: Callable[[Any], Any]) -> None:
-        """Read what was given for a setting: one value with its spot, or each element of a list with its own."""
-        setting, values, before = settings(table_of(name[0]))[name[1]], [], len(self.mistakes)
-        self.spots[name] = spot
-        for raw, place in given:
-            try:
-                values.append(read(raw))
-                setting.check_bounds(values[-1])
-            except Unreadable as error:
-                if setting.kind is DIGEST:  # somebody may have written the secret itself
-                    place = replace(place, line="")
-                self.blame(place, *_unreadable(name[1], setting, error))
-        if len(self.mistakes) == before:
-            self.values[name] = tuple(values) if setting.many else values[0]
 
 
 def load(path: str | None = None, *, environ: Mapping[str, str] | None = None, flags: Flags | None = None) -> Config:
@@ -111,12 +87,12 @@ def load(path: str | None = None, *, environ: Mapping[str, str] | None = None, f
         environ: environment variables.
         flags: options of the command line.
     """
-    draft = _Draft()
+    draft = Draft()
     readable = path is None or _read_file(draft, path)
     _read_environment(draft, environ or {})
     _read_flags(draft, flags or {})
     if readable:
-        _check_together(draft, path)
+        check_together(draft, path)
     if draft.mistakes:
         raise ConfigMistakes(draft.mistakes)
     tree: dict[str, dict[str, Any]] = {name: {} for name in (*TABLES, *draft.groups)}
@@ -132,16 +108,16 @@ def load(path: str | None = None, *, environ: Mapping[str, str] | None = None, f
 # The file.
 
 
-def _read_file(draft: _Draft, path: str) -> bool:
+def _read_file(draft: Draft, path: str) -> bool:
     """Read what a file says; False when it cannot be read at all."""
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
         document = tomllib.loads(text)
     except OSError as error:
         hint = "edgecache proxy --to URL needs no file" if isinstance(error, FileNotFoundError) else ""
-        draft.blame(_Spot(path, path), f"cannot be read: {error.strerror}", hint)
+        draft.blame(Spot(path, path), f"cannot be read: {error.strerror}", hint)
     except UnicodeDecodeError as error:
-        draft.blame(_Spot(path, path), f"byte {error.start} is not UTF-8", "save the file as UTF-8")
+        draft.blame(Spot(path, path), f"byte {error.start} is not UTF-8", "save the file as UTF-8")
     except RecursionError:
         draft.mistakes.append(_syntax_error(path, text, "nested too deeply"))
     except ValueError as error:  # TOMLDecodeError, or a number with more digits than int() reads
@@ -164,16 +140,24 @@ def _syntax_error(path: str, text: str, complaint: str) -> ConfigError:
     return ConfigError(
         f"not TOML: {message[:1].lower()}{message[1:]}",
         where=f"{path}:{line}:{column}",
-        line=_shortened(excerpt(text, Span(offset, offset))),
+        line="" if _is_secret_around(text, offset) else _shown(text, Span(offset, offset)),
         hint=_SYNTAX_HINTS.get(message, ""),
     )
+
+
+def _is_secret_around(text: str, offset: int) -> bool:
+    """Whether reading stopped in a table of secrets, or after a secret in whichever; where exactly, nobody knows."""
+    end = text.find("\n", offset)
+    until = text if end < 0 else text[:end]
+    table = until[max((header.start() for header in _HEADER.finditer(until)), default=0) :]
+    return bool(_HIDING_TABLE.match(table) or _HIDING_KEY.search(table))
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
     """One parsed file and the places of what is in it."""
 
-    draft: _Draft
+    draft: Draft
     path: str
     text: str
     places: dict[KeyPath, Place]
@@ -185,7 +169,8 @@ class _File:
             elif name not in TABLES:
                 self.draft.blame(self.spot((name,), key=True), *_unknown_table(name, content))
             elif not isinstance(content, dict):
-                self.draft.blame(self.spot((name,)), f"{name} is a table", f"write [{name}] on a line of its own")
+                spot = self.spot((name,), hides=name in _HIDING)
+                self.draft.blame(spot, f"{name} is a table", f"write [{name}] on a line of its own")
             else:
                 self.table(name, content)
 
@@ -193,10 +178,11 @@ class _File:
         """Read ``[group.NAME]`` tables."""
         if not isinstance(content, dict) or not content:
             hint = f"write [{group}.NAME] on a line of its own"
-            self.draft.blame(self.spot((group,)), f"{group} are tables with names", hint)
+            spot = self.spot((group,), hides=isinstance(content, str))
+            self.draft.blame(spot, f"{group} are tables with names", hint)
             return
         for one, inner in content.items():
-            spot = self.spot((group, one))
+            spot = self.spot((group, one), hides=isinstance(inner, str))
             if not isinstance(inner, dict):
                 self.draft.blame(spot, f"{group}.{one} is a table", f"write [{group}.NAME] on a line of its own")
             elif not _GROUP_NAME.fullmatch(one):
@@ -211,110 +197,58 @@ class _File:
             if key in known:
                 self.value((name, key), known[key], value)
             else:
-                self.draft.blame(self.spot((*name.split("."), key), key=True), *_unknown_key(name, key))
+                hides = name.partition(".")[0] in _HIDING  # it may be a secret's key, misspelt
+                spot = self.spot((*name.split("."), key), key=True, hides=hides)
+                self.draft.blame(spot, *_unknown_key(name, key))
 
     def value(self, name: Name, setting: Setting, value: object) -> None:
         path = (*name[0].split("."), name[1])
-        spot = self.spot(path)
+        spot = self.spot(path, hides=bool(setting.kind.hide))
         if not setting.many:
             self.draft.take(name, spot, [(value, spot)], setting.kind.read)
         elif isinstance(value, list):
-            elements = [(element, self.spot((*path, index))) for index, element in enumerate(value)]
+            places = [self.spot((*path, index), hides=bool(setting.kind.hide)) for index in range(len(value))]
+            elements = list(zip(value, places, strict=True))
             self.draft.take(name, spot, elements, setting.kind.read)
         else:
             self.draft.spots[name] = spot
             hint = f"expected a list, each {setting.kind.noun}; an example: {name[1]} = {setting.example}"
             self.draft.blame(spot, f"{name[1]}: not a list", hint)
 
-    def spot(self, path: KeyPath, *, key: bool = False) -> _Spot:
+    def spot(self, path: KeyPath, *, key: bool = False, hides: bool = False) -> Spot:
+        """Where something stands; without the line when that hides a secret."""
         place = self.places[path]
         span = place.key if key else place.value
         line, column = line_and_column(self.text, span.start)
-        lines = _shortened(excerpt(self.text, span))
-        return _Spot(f"{self.path}:{line}", f"{self.path}:{line}:{column}", lines)
+        return Spot(f"{self.path}:{line}", f"{self.path}:{line}:{column}", "" if hides else _shown(self.text, span))
 
 
 # The environment and the command line.
 
 
-def _read_environment(draft: _Draft, environ: Mapping[str, str]) -> None:
+def _read_environment(draft: Draft, environ: Mapping[str, str]) -> None:
     for variable, text in sorted(environ.items()):
         found = _ENVIRONMENT.fullmatch(variable)
         if not found or not text or _KUBERNETES.fullmatch(found[2]):
             continue
-        name, spot = (found[1].lower(), found[2].lower()), _Spot(variable, f"environment variable {variable}")
+        name, spot = (found[1].lower(), found[2].lower()), Spot(variable, f"environment variable {variable}")
         if name[1] in settings(TABLES[name[0]]):
             _take_words(draft, name, spot, text)
         else:
             draft.blame(spot, *_unknown_key(*name))
 
 
-def _read_flags(draft: _Draft, flags: Flags) -> None:
+def _read_flags(draft: Draft, flags: Flags) -> None:
     for name, (option, given) in flags.items():
-        _take_words(draft, name, _Spot(option, option), given)
+        _take_words(draft, name, Spot(option, option), given)
 
 
-def _take_words(draft: _Draft, name: Name, spot: _Spot, given: str | tuple[str, ...]) -> None:
+def _take_words(draft: Draft, name: Name, spot: Spot, given: str | tuple[str, ...]) -> None:
     """Read a value given as text. A list is several texts, or one with commas."""
     setting = settings(TABLES[name[0]])[name[1]]
     texts = (given,) if isinstance(given, str) else given
     words = [word.strip() for text in texts for word in text.split(",")] if setting.many else texts
     draft.take(name, spot, [(word, spot) for word in words], setting.kind.read_word)
-
-
-# What no single value can be blamed for.
-
-
-_PAIRS: Final = (("server", "tls_key", "tls_cert"), ("origin", "key_file", "cert_file"))
-
-
-def _check_together(draft: _Draft, path: str | None) -> None:
-    for table, key, certificate in _PAIRS:
-        if (table, key) in draft.spots and (table, certificate) not in draft.spots:
-            spot = draft.spots[table, key]
-            draft.blame(spot, f"{key} is given without {certificate}", f"add {certificate} to [{table}]")
-    _check_origin(draft, path)
-    _check_listeners(draft)
-    for name in draft.groups:
-        _check_token(draft, name)
-
-
-def _check_origin(draft: _Draft, path: str | None) -> None:
-    urls, host = ("origin", "urls"), ("origin", "host")
-    spot = draft.spots.get(urls) or _Spot("", path or "origin")
-    if urls not in draft.spots or draft.values.get(urls) == ():
-        draft.blame(spot, "no origin is given", 'write urls = ["http://127.0.0.1:8000"] under [origin]')
-    elif draft.values.get(host) == "origin" and not _names_one_host(draft.values.get(urls, ())):
-        hint = 'write the name that they answer to, as in host = "www.example.org", or host = "keep"'
-        draft.blame(draft.spots[host], "the origin's own name is not one name", hint)
-
-
-def _names_one_host(urls: tuple[str, ...]) -> bool:
-    return len({urlsplit(url).netloc for url in urls}) == 1 and urlsplit(urls[0]).scheme.startswith("http")
-
-
-def _check_listeners(draft: _Draft) -> None:
-    public = draft.values.get(("server", "listen"), Server().listen)
-    admin = draft.values.get(("admin", "listen"), Admin().listen)
-    if public == admin and not public.endswith(":0"):
-        spot = draft.spots.get(("admin", "listen")) or draft.spots["server", "listen"]
-        draft.blame(spot, f"[server] and [admin] both listen on {public}", "give one of them another port")
-
-
-def _check_token(draft: _Draft, name: str) -> None:
-    spot, digest, everything = draft.groups[name], (name, "sha256"), (name, "all")
-    if digest not in draft.spots:
-        draft.blame(spot, f"[{name}] has no sha256", 'write what this prints: printf %s "$SECRET" | sha256sum')
-    for other in itertools.takewhile(lambda one: one != name, draft.groups):
-        if digest in draft.values and draft.values.get((other, "sha256")) == draft.values[digest]:
-            draft.blame(draft.spots[digest], f"[{other}] has the same sha256", "give each token a secret of its own")
-    limits = [one for one in ((name, "hosts"), (name, "tag_prefixes")) if one in draft.spots]
-    limits = [one for one in limits if draft.values.get(one) != ()]
-    if draft.values.get(everything):
-        for limit in limits:
-            draft.blame(draft.spots[limit], f"all = true lifts {limit[1]}", "leave one of the two out")
-    elif not limits and (everything in draft.values or everything not in draft.spots):
-        draft.blame(spot, f"[{name}] may purge nothing", "give it hosts, tag_prefixes, or all = true")
 
 
 # Words.
@@ -348,15 +282,11 @@ def _tables(names: Iterable[str]) -> str:
     return ", ".join(f"[{name}]" for name in names)
 
 
-def _unreadable(key: str, setting: Setting, error: Unreadable) -> tuple[str, str]:
-    """Message and hint for a value that is not of its kind, or out of bounds."""
-    expected = error.hint or f"expected {setting.kind.noun}"
-    return f"{key}: {error}", f"{expected}; an example: {key} = {setting.example}"
-
-
-def _shortened(lines: str) -> str:
-    """Both lines of an excerpt, without what is too long for a terminal; empty when the carets would be lost."""
-    line, carets = lines.split("\n")
-    if carets.index("^") >= _SHOWN:
+def _shown(text: str, span: Span) -> str:
+    """A line of the file and carets under a part of it, without what is too long for a terminal; empty when the carets
+    would be lost, or a secret stands in the line.
+    """
+    line, carets = excerpt(text, span).split("\n")
+    if carets.index("^") >= _SHOWN or _HIDING_KEY.search(line):
         return ""
     return f"{line[:_SHOWN]}\n{carets[:_SHOWN]}"

@@ -48,6 +48,7 @@ __all__ = [
     "choice",
     "format_duration",
     "format_size",
+    "kind_of_text",
     "parse_address",
     "parse_duration",
     "parse_size",
@@ -71,12 +72,14 @@ class Kind:
         read: value as TOML gave it -> value as the program uses it; raises ``Unreadable``.
         read_word: the same from a text, as environments and command lines have it.
         write: value -> TOML text.
+        hide: value -> the same without what is secret in it; with one, what could not be read is never repeated.
     """
 
     noun: str
     read: Callable[[object], Any]
     read_word: Callable[[str], Any]
     write: Callable[[Any], str]
+    hide: Callable[[Any], Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,12 @@ class Setting:
         if self.many:
             return f"[{', '.join(map(self.kind.write, value))}]"
         return self.kind.write(value)
+
+    def hidden(self, value: Any) -> Any:
+        """Return a value as people may see it."""
+        if self.kind.hide is None or value is None:
+            return value
+        return tuple(map(self.kind.hide, value)) if self.many else self.kind.hide(value)
 
 
 # Sizes and durations.
@@ -214,15 +223,16 @@ def _switch_word(text: str) -> bool:
     return known[text.strip().lower()]
 
 
-def _text(check: Callable[[str], str], noun: str) -> Kind:
-    """A kind of text; ``check`` returns it as the program uses it, or raises ``Unreadable``."""
+def kind_of_text(check: Callable[[str], str], noun: str, hide: Callable[[str], str] | None = None) -> Kind:
+    """Return a kind of text; ``check`` returns it as the program uses it, or raises ``Unreadable``."""
 
     def read(value: object) -> str:
         if not isinstance(value, str):
-            raise Unreadable(f"{_shown(value)} is not a text", "texts stand in double quotes")
+            given = "" if hide else f"{_shown(value)} is "
+            raise Unreadable(f"{given}not a text", "texts stand in double quotes")
         return check(value)
 
-    return Kind(noun, read, check, lambda value: json.dumps(value, ensure_ascii=False))
+    return Kind(noun, read, check, lambda value: json.dumps(value, ensure_ascii=False), hide)
 
 
 def _not_empty(text: str) -> str:
@@ -239,7 +249,7 @@ def choice(*words: str) -> Kind:
             raise Unreadable(f"{_shown(text)} is none of {', '.join(words)}")
         return text
 
-    return _text(check, f"one of {', '.join(words)}")
+    return kind_of_text(check, f"one of {', '.join(words)}")
 
 
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 §5.6.2
@@ -380,11 +390,11 @@ DURATION: Final = Kind("a duration", _read_duration, parse_duration, _write_dura
 COUNT: Final = Kind("a whole number", _read_count, _count_word, str)
 SHARE: Final = Kind("a number", lambda value: _number(value, "a number"), _share_word, str)
 SWITCH: Final = Kind("true or false", _read_switch, _switch_word, lambda value: "true" if value else "false")
-TEXT: Final = _text(_not_empty, "a text")
-TOKEN: Final = _text(_token, "a token")
-ADDRESS: Final = _text(_address, "HOST:PORT or unix:/path")
-AUTHORITY: Final = _text(_authority, "a host name with or without a port")
-DIGEST: Final = _text(_digest, "a SHA-256 digest")
-HOSTS: Final = _text(_hosts, "a host or a pattern of hosts")
-PEER: Final = _text(_peer, "an address, a network or unix")
-URL: Final = _text(_url, "the URL of an origin")
+TEXT: Final = kind_of_text(_not_empty, "a text")
+TOKEN: Final = kind_of_text(_token, "a token")
+ADDRESS: Final = kind_of_text(_address, "HOST:PORT or unix:/path")
+AUTHORITY: Final = kind_of_text(_authority, "a host name with or without a port")
+DIGEST: Final = kind_of_text(_digest, "a SHA-256 digest", str)  # a digest gives nothing away
+HOSTS: Final = kind_of_text(_hosts, "a host or a pattern of hosts")
+PEER: Final = kind_of_text(_peer, "an address, a network or unix")
+URL: Final = kind_of_text(_url, "the URL of an origin")

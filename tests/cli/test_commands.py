@@ -77,6 +77,8 @@ def test_a_dump_is_a_configuration(tmp_path: Path) -> None:
         (("proxy", "--to", "http://a", "--grace", "x"), "--grace: grace: "),
         (("proxy", "--to", "http://a", "--access-log", "x"), "--access-log: access: "),
         (("proxy", "--to", "http://a", "--admin", "127.0.0.1:8080"), "--admin: [server] and [admin] both listen"),
+        (("proxy", "--to", "http://a", "--redis", "http://b"), "--redis: url: not the URL of a Redis server\n"),
+        (("proxy", "--to", "http://a", "--workers", "many"), '--workers: workers: "many" is not a whole number'),
         (("demo", "--listen", "x"), "--listen: listen: "),
         (("run", "-c", "absent.toml"), "absent.toml: cannot be read: No such file or directory"),
         (("prxy",), "No such command 'prxy'"),
@@ -86,6 +88,54 @@ def test_what_is_wrong_on_the_command_line_exits_2(arguments: tuple[str, ...], e
     code, output, errors = edgecache(*arguments)
     assert (code, output) == (2, "")
     assert error in errors
+
+
+def test_several_workers_without_redis_are_told_what_to_add() -> None:
+    assert edgecache("proxy", "--to", "http://a", "--workers", "4") == (
+        2,
+        "",
+        "--workers: several workers need a Redis server to share purges\n"
+        '  fix: write url = "embedded" under [redis], or start with --redis embedded or --redis URL\n',
+    )
+
+
+def test_check_covers_redis_and_repeats_no_secret(tmp_path: Path) -> None:
+    text = (
+        '[server]\nworkers = 2\n[redis]\nurl = "redis://:hunter2@a/b"\nsecret = "hunter2"\n'
+        'encryption_keys = ["hunter2"]\nlease = "2m"\nurls = "redis://:hunter2@a"\n'
+    )
+    path = written(tmp_path, SMALL + text)
+    code, output, errors = edgecache("check", "-c", path)
+    assert (code, output) == (2, "")
+    assert errors == (
+        f"{path}:6:7: url: not a URL of the form redis://HOST:PORT, redis://USER:PASSWORD@HOST:PORT/DB\n"
+        '  fix: in a password, / is written %2F, @ %40, ? %3F, # %23, % %25; an example: url = "embedded"\n'
+        "\n"
+        f"{path}:7:10: secret: fewer than 16 bytes\n"
+        '  fix: this prints a good one: openssl rand -base64 32; an example: secret = "at least 16 bytes"\n'
+        "\n"
+        f"{path}:8:20: encryption_keys: fewer than 16 bytes\n"
+        "  fix: this prints a good one: openssl rand -base64 32; "
+        'an example: encryption_keys = ["at least 16 bytes"]\n'
+        "\n"
+        f'{path}:9:9: lease: "2m" is more than "1m"\n'
+        '    lease = "2m"\n'
+        "            ^^^^\n"
+        '  fix: expected a duration; an example: lease = "10s"\n'
+        "\n"
+        f"{path}:10:1: unknown key urls in [redis]\n"
+        "  fix: did you mean url?\n"
+    )
+
+
+def test_a_dump_has_stars_for_secrets(tmp_path: Path) -> None:
+    secrets = {"EDGECACHE_REDIS_URL": "redis://me:hunter2@a", "EDGECACHE_REDIS_SECRET": "hunter2-hunter2-hunter2"}
+    code, output, _ = edgecache("check", "--dump", "-c", written(tmp_path, SMALL), **secrets)
+    assert code == 0
+    assert "hunter2" not in output
+    lines = [line.split("#")[0].rstrip() for line in output.splitlines()]
+    assert 'url = "redis://me:***@a"' in lines
+    assert 'secret = "***"' in lines
 
 
 def test_the_banner_is_short_and_says_what_to_try() -> None:

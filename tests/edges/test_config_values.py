@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecache.edges import config_values
+from edgecache.edges import config_redis, config_values
 from edgecache.edges.config_values import (
     COUNT,
     DURATION,
@@ -27,7 +27,9 @@ from edgecache.edges.config_values import (
     parse_size,
 )
 
-KINDS = [value for value in vars(config_values).values() if isinstance(value, Kind)]
+KINDS = [
+    value for module in (config_values, config_redis) for value in vars(module).values() if isinstance(value, Kind)
+]
 
 
 @pytest.mark.parametrize(
