@@ -34,6 +34,11 @@ class Ledger(Protocol):
         """The last purge known here."""
         ...
 
+    @property
+    def last_hard(self) -> int:
+        """The last of them that was hard: as long as it is the same, nothing more has become ``INVALID``."""
+        ...
+
     def birth(self) -> Birth:
         """Return the position to stamp a response with; taken before its origin request is sent."""
         ...
@@ -54,6 +59,25 @@ class Ledger(Protocol):
         Returns when it is confirmed everywhere, or ``patience`` (seconds; None: as long as it takes) is over.
         Raises ``ClientError`` for selectors or a key that cannot be accepted.
         """
+        ...
+
+    async def invalidate(self, selectors: Sequence[Selector]) -> None:
+        """Purge for want of freshness, not by order (RFC 9111 §4.4): in force here at once, elsewhere soon.
+
+        Nobody is told how far it came. What cannot be shared now is shared as soon as possible.
+        """
+        ...
+
+    async def start(self) -> bool:
+        """Begin; return whether other processes can be heard. Where not, nothing is proven until they can."""
+        ...
+
+    async def catch_up(self, sequence: int) -> bool:
+        """Ask for news unless the purge with this sequence is known here; return whether it is now."""
+        ...
+
+    def retire(self) -> None:
+        """Let nothing be valid here from now on unless other processes know that this one is there."""
         ...
 
     async def close(self) -> None:

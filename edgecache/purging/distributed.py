@@ -30,6 +30,7 @@ from typing import Final, TypeVar
 
 from edgecache.errors import ClientError, StoreError
 from edgecache.purging.index import CAPACITY
+from edgecache.purging.invalidations import Invalidations
 from edgecache.purging.log import MAX_SELECTORS, Log, Order
 from edgecache.purging.node import Commitment, Node, Timing
 from edgecache.purging.receipt import Receipt, State, WorkerReceipt
@@ -47,6 +48,9 @@ MAX_KEY: Final = 256
 _EAGER: Final = 0.002
 _PATIENT: Final = 0.1
 """Seconds between syncs while a purge waits: doubled from the first to the second."""
+
+_COURTESY: Final = 0.1
+"""Seconds an unsafe request's answer waits at most, so that who sent it sees its effect at other processes too."""
 
 
 def boottime() -> float:
@@ -102,6 +106,10 @@ class DistributedLedger:
         self._rounds: list[asyncio.Future[bool]] = []
         self._stepping: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
+        self._sharing: asyncio.Task[None] | None = None
+        self._invalidations: Final = Invalidations(
+            self._node, log, clock, lambda: sleep(self._node.timing.period), self._wake.set
+        )
         self._closing = False
         self._eagerness = _EAGER
         self.failure = ""
@@ -117,6 +125,11 @@ class DistributedLedger:
     def sequence(self) -> int:
         """The last purge applied here, within the epoch of ``birth``."""
         return self._node.applied
+
+    @property
+    def last_hard(self) -> int:
+        """The last hard purge applied here."""
+        return self._node.last_hard
 
     @property
     def epoch(self) -> bytes:
@@ -199,6 +212,19 @@ class DistributedLedger:
         detail = "" if state is State.CONFIRMED else "not every process has declared that it applied the purge"
         return Receipt(state, purge.sequence, purge.epoch, workers, self._clock() - began, detail)
 
+    async def invalidate(self, selectors: Sequence[Selector]) -> None:
+        """Purge here at once and elsewhere as soon as possible; waits for the log a moment, if it is there."""
+        tried = self._invalidations.add(selectors)
+        if self._in_step() and not self.failure:
+            await _first(tried, self._sleep(_COURTESY))
+
+    async def catch_up(self, sequence: int) -> bool:
+        """Sync unless the purge with this sequence is known here; return whether it is now."""
+        return self.sequence >= sequence or (await self.sync() and self.sequence >= sequence)
+
+    def retire(self) -> None:
+        """Nothing to do: purgers wait for whoever is registered or has a lease."""
+
     async def sync(self) -> bool:
         """Sync as soon as possible; return whether this process then knew everything that is in the log."""
         if not self._in_step():
@@ -225,6 +251,7 @@ class DistributedLedger:
         """Begin to sync; return whether the first one worked. Without the log the edge starts all the same."""
         self._stepping = asyncio.create_task(self._keep_in_step())
         self._listening = asyncio.create_task(self._keep_listening())
+        self._sharing = asyncio.create_task(self._invalidations.run())
         return await self.sync()
 
     def _in_step(self) -> bool:
@@ -234,9 +261,10 @@ class DistributedLedger:
         """Stop serving, leave the registry, and close the log; purges that still wait are answered ``PARTIAL``."""
         self._closing = True
         self._wake.set()
-        if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.wait([self._listening])
+        helping = [task for task in (self._listening, self._sharing) if task is not None]
+        for task in helping:
+            task.cancel()
+        await asyncio.gather(*helping, return_exceptions=True)
         if self._stepping is not None:
             await self._stepping  # not cancelled: a sync that arrives after the leave would register again
         self._node.leave()

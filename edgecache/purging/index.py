@@ -137,6 +137,11 @@ class _Half:
             self._patterns = [pattern for pattern in self._patterns if pattern.sequence > floor]
             self._pattern_ages = {pattern.selector: pattern.sequence for pattern in self._patterns}
 
+    @property
+    def newest(self) -> int:
+        """Sequence of the newest purge noted above the floor."""
+        return self._newest
+
     def hits(self, born: int, target: Target, tags: AbstractSet[str]) -> bool:
         """Whether a remembered purge newer than ``born`` matches."""
         if born >= self._newest:
@@ -195,6 +200,11 @@ class PurgeIndex:
     def floor(self) -> int:
         """What was born before this sequence can no longer be judged."""
         return self._hard.floor
+
+    @property
+    def last_hard(self) -> int:
+        """Sequence of the newest hard purge noted; 0 when there was none."""
+        return self._hard.newest
 
     def note(self, sequence: int, selectors: Iterable[Selector]) -> None:
         """Remember a purge; noting it again, or late, changes nothing."""

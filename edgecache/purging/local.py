@@ -30,7 +30,7 @@ class LocalLedger:
     """Purges of this process (``base.Ledger``). ``capacity`` selectors are remembered."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self._epoch: Final = secrets.token_bytes(16)
+        self._epoch = secrets.token_bytes(16)
         self._index: Final = PurgeIndex(capacity)
         self._sequence = 0
         self._worker: Final = f"{socket.gethostname()}:{os.getpid()}"
@@ -40,6 +40,11 @@ class LocalLedger:
     def sequence(self) -> int:
         """Number of purges so far."""
         return self._sequence
+
+    @property
+    def last_hard(self) -> int:
+        """The last hard purge."""
+        return self._index.last_hard
 
     @property
     def remembered(self) -> int:
@@ -53,13 +58,13 @@ class LocalLedger:
     def verdict(self, response: StoredResponse) -> Verdict:
         """Return whether a stored response survives every purge so far."""
         birth = response.birth
-        if birth.sequence == self._sequence and birth.epoch == self._epoch:
+        if birth.sequence == self._sequence and birth.epoch == self._epoch and birth.epoch:
             return Verdict.VALID
         return self.verdict_of(birth, response.uri, response.tags)
 
     def verdict_of(self, birth: Birth, uri: str, tags: Iterable[str] = ()) -> Verdict:
         """As ``verdict``, for a response that is still on its way."""
-        if birth.epoch != self._epoch:
+        if birth.epoch != self._epoch or not birth.epoch:
             return Verdict.UNPROVEN
         return self._index.verdict(birth.sequence, uri, tags if isinstance(tags, frozenset) else frozenset(tags))
 
@@ -83,6 +88,23 @@ class LocalLedger:
         if known[1] != ordered:
             raise ClientError(422, "this idempotency key was used for other selectors")
         return self._receipt(known[0])
+
+    async def invalidate(self, selectors: Sequence[Selector]) -> None:
+        """Purge at once."""
+        for start in range(0, len(selectors), MAX_SELECTORS):
+            self.purge_now(selectors[start : start + MAX_SELECTORS])
+
+    async def start(self) -> bool:
+        """Nobody to hear."""
+        return True
+
+    async def catch_up(self, sequence: int) -> bool:
+        """Return whether there was such a purge."""
+        return self._sequence >= sequence
+
+    def retire(self) -> None:
+        """A successor takes over, whose purges are not heard here: all that was stored so far is unproven."""
+        self._epoch = b""
 
     async def close(self) -> None:
         """Nothing to leave."""

@@ -119,6 +119,11 @@ class Node:
         """Whether what is known suffices to serve by; ``extra`` as a rule allows, at most what was declared."""
         return now < self.lease_until + min(extra, self._longest - self.timing.lease)
 
+    @property
+    def last_hard(self) -> int:
+        """The last hard purge known here."""
+        return self._index.last_hard
+
     def verdict(self, birth: Birth, uri: str, tags: AbstractSet[str], checked: int = 0) -> Verdict:
         """Return whether a response survives the purges known here, lease or no lease.
 

@@ -3,17 +3,24 @@
 Theory
     Everything that must hold is decided inside a script, which Redis runs alone. ``head.lua`` opens each that reads
     or writes the log and proves that the state is the one others went on from. Three control keys, without TTL, share
-    one hash tag, so a cluster keeps them together; the channel ``wake`` only hints. ``flags=allow-oom``: a purge is
-    committed also when Redis is full of responses.
+    one hash tag, so a cluster keeps them together; the channel ``wake`` only hints, and reaches every node of a
+    cluster. ``flags=allow-oom``: a purge is committed also when Redis is full of responses.
 
 Invariants
-    * A command is sent once. A repeated script could begin the same epoch twice, so clients made here never retry,
-      and one that is passed in must not.
+    * Nothing is carried out twice. A repeated script could begin the same epoch twice, so clients made here never
+      retry, and one that is passed in must not. A script that the server does not know was not carried out.
     * Nothing but ``StoreError`` is raised, ``ClientError`` (422) for an idempotency key with other selectors aside.
+    * Nobody waits longer than ``patience``, whatever the library or the server makes of being given up.
+
+Another server in its place
+    A replica that takes over has another identity: the epoch ends, whatever it knows of the log. Until it has, purges
+    fail. With ``replicas`` a purge counts only when so many have it. What that cannot exclude is a former primary that
+    is cut off and still answers some processes: ``min-replicas-to-write`` on the servers makes it refuse their syncs
+    too, so that their leases end; ``min-replicas-max-lag`` must be shorter than a replica takes to be promoted.
 
 The keys must not be evicted (``maxmemory-policy`` volatile-* or noeviction). If they are, the next script notices.
-The user needs the commands of the scripts, ``evalsha``, ``script|load``, ``subscribe`` and ``unsubscribe``, and
-``wait`` for replicas.
+The user needs the commands of the scripts, ``eval`` and ``evalsha``, and ``wait`` for replicas. Without ``publish`` and
+``subscribe`` there are no hints. In a cluster the client needs ``cluster|slots`` and ``command``.
 """
 
 from __future__ import annotations
@@ -21,21 +28,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
+import re
 import secrets
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from functools import partial
 from importlib import resources
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError
 
-from edgecache.errors import ClientError, StoreError
+from edgecache import redis_client
+from edgecache.errors import ClientError, EdgecacheError, StoreError
 from edgecache.purging.index import CAPACITY
 from edgecache.purging.log import Member, Order, OrderReply, Purge, Sync, SyncReply
 from edgecache.purging.selector import Kind, Selector
+from edgecache.redis_client import Ask, Client, ask, conversation, drop_idle_connections, subscription
 
 __all__ = ["PAGE", "PATIENCE", "RedisLog", "connect"]
 
@@ -45,31 +53,32 @@ PAGE: Final = 1000
 PATIENCE: Final = 1.0
 """Seconds for one operation, connecting included: a purge without Redis is answered well within 1.5 s."""
 
-_CONNECT: Final = 0.25
-_READ: Final = 0.5
-_CONNECTIONS: Final = 8
-"""One syncs, one listens; the others are for purges at the same time, which wait for each other."""
+_FOR_REPLICAS: Final = 0.25
+"""The part of it that replicas have to say that they have a purge."""
+
+_PURGES: Final = 6
+"""Purges at the same time; more wait for each other, within their patience."""
+
+_CONNECTIONS: Final = _PURGES + 2
+"""The others are one that syncs and one that listens: no number of purges keeps this process from being in step."""
+
+_WAIT: Final = 0.5
 
 _POLL: Final = 5.0
 """Seconds between looks at whether the subscription still stands."""
 
+_AGAIN: Final = 0.1
+"""Seconds until what was cancelled and goes on is cancelled again."""
+
 _KINDS: Final = frozenset(kind.value for kind in Kind)
 
+_T = TypeVar("_T")
 _Argument: TypeAlias = bytes | str | int
 
 
-def connect(url: str) -> Redis:
-    """Return a client that fails fast and never sends anything twice; for ``rediss://``, ``redis://`` and ``unix://``."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        client_name="edgecache",
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=_CONNECT,
-        socket_timeout=_READ,
-        max_connections=_CONNECTIONS,
-        timeout=_READ,
-    )
-    return Redis.from_pool(pool)
+def connect(url: str) -> Client:
+    """Return a client that fails fast and never has anything carried out twice; raise ``ConfigError``."""
+    return redis_client.connect(url, connections=_CONNECTIONS, waiting=_WAIT, retries=0)
 
 
 class RedisLog:
@@ -85,7 +94,7 @@ class RedisLog:
 
     def __init__(
         self,
-        client: Redis,
+        client: Client,
         namespace: str = "edgecache",
         *,
         capacity: int = CAPACITY,
@@ -94,15 +103,15 @@ class RedisLog:
         patience: float = PATIENCE,
     ) -> None:
         self._client: Final = client
+        self._ask: Final = partial(ask, client)
         self._keys: Final = [f"ec:{{{namespace}}}:{name}" for name in ("meta", "log", "once")]
         self._channel: Final = f"ec:{{{namespace}}}:wake"
         self._capacity: Final = capacity
         self._page: Final = page
         self._replicas: Final = replicas
         self._patience: Final = patience
-        self._sync: Final = client.register_script(_script("head", "sync"))
-        self._purge: Final = client.register_script(_script("head", "purge"))
-        self._leave: Final = client.register_script(_script("leave"))
+        self._free: Final = asyncio.Semaphore(_PURGES)
+        self._talks: set[asyncio.Task[Any]] = set()
 
     async def sync(self, sync: Sync) -> SyncReply:
         """As ``Log.sync``."""
@@ -116,8 +125,8 @@ class RedisLog:
             self._page,
             int(sync.census),
         ]
-        async with self._limited():
-            reply = await self._sync(keys=self._keys, args=[_nonce(), *said])
+        reply = await self._limited(_run(self._ask, _SYNC, self._keys, _nonce(), *said))
+        with _believing():
             epoch, sequence, floor, settled, entries, members = reply
             return SyncReply(
                 bytes(epoch),
@@ -133,48 +142,130 @@ class RedisLog:
         fields = [part for selector in order.selectors for part in _fields(selector)]
         digest = hashlib.blake2b(b"\0".join(fields), digest_size=16).hexdigest() if order.key else ""
         said: list[_Argument] = [order.epoch, order.applied, self._capacity, self._channel, order.key, digest]
-        async with self._limited(), self._client.client() as connection:
-            reply = await self._purge(keys=self._keys, args=[_nonce(), *said, *fields], client=connection)
+        reply = await self._limited(self._purged([*said, *fields]))
+        with _believing():
             outcome, epoch, sequence, settled, members = reply
             if outcome == b"conflict":
                 raise ClientError(422, "the idempotency key was used for other selectors; use a new one")
-            if self._replicas and await connection.wait(self._replicas, int(self._patience * 250)) < self._replicas:
-                raise StoreError(f"the purge log has fewer than {self._replicas} replicas in step")
             return OrderReply(bytes(epoch), int(sequence), settled == b"1", _members(members))
 
     async def leave(self, worker: str, epoch: bytes, heartbeat: int | None = None) -> None:
         """As ``Log.leave``."""
-        async with self._limited():
-            await self._leave(keys=self._keys[:1], args=[epoch, worker, "" if heartbeat is None else heartbeat])
+        said: list[_Argument] = [epoch, worker, "" if heartbeat is None else heartbeat]
+        await self._limited(_run(self._ask, _LEAVE, self._keys[:1], *said))
+
+    async def advice(self) -> str:
+        """Return what the operator should change on the server, empty if nothing."""
+        memory = await self._limited(_run(self._ask, _MEMORY, self._keys[:1]))
+        policy = _POLICY.search(memory) if isinstance(memory, bytes) else None
+        if policy is None or not policy[1].startswith(b"allkeys"):
+            return ""
+        return (
+            f"maxmemory-policy {policy[1].decode()} evicts the purge log, and all responses with it: use volatile-lfu"
+        )
 
     async def listen(self, heard: Callable[[], None]) -> None:
         """As ``Log.listen``. Every confirmed subscription counts: what was published before it is lost."""
-        try:
-            async with self._client.pubsub() as subscription:
-                await subscription.subscribe(self._channel)
-                while True:
-                    if await subscription.get_message(timeout=_POLL) is not None:
-                        heard()
-        except (RedisError, OSError) as error:
-            raise StoreError(f"the purge log cannot be listened to: {error}") from error
+        await self._limited(self._heard(heard), math.inf)
 
     async def close(self) -> None:
-        """Close the client."""
+        """End what goes on, and close the client."""
+        while self._talks:
+            for talk in self._talks:
+                talk.cancel()
+            await asyncio.wait(self._talks, timeout=_AGAIN)
         await self._client.aclose()
 
-    @asynccontextmanager
-    async def _limited(self) -> AsyncIterator[None]:
-        """Bound an operation in time, and translate its errors; also an answer that makes no sense."""
+    async def _purged(self, said: Sequence[_Argument]) -> Any:
+        """Return the reply of the script, when the replicas have what it wrote."""
+        async with self._free, self._speaking() as ask:
+            reply = await _run(ask, _PURGE, self._keys, _nonce(), *said)
+            if self._replicas:
+                patience = int(self._patience * _FOR_REPLICAS * 1000)
+                if int(await ask("WAIT", self._replicas, patience)) < self._replicas:
+                    raise StoreError(f"the purge log has fewer than {self._replicas} replicas in step")
+            return reply
+
+    async def _heard(self, heard: Callable[[], None]) -> None:
+        async with subscription(self._client, self._channel) as listening:
+            while True:
+                if await listening.get_message(timeout=_POLL) is not None:
+                    heard()
+
+    def _speaking(self) -> AbstractAsyncContextManager[Ask]:
+        """Return a conversation; on one connection, if that is to be asked which replicas have what it was told."""
+        if self._replicas:
+            return conversation(self._client, self._keys[0])
+        return nullcontext(self._ask)
+
+    async def _limited(self, talk: Coroutine[Any, Any, _T], patience: float | None = None) -> _T:
+        """Wait for a talk, which is a task of its own, and translate its errors.
+
+        In Python 3.11 the library can swallow a cancellation (it writes by ``asyncio.wait_for``), so it is the waiting
+        that ends in time, and with it, soon, the talk.
+        """
+        patience = self._patience if patience is None else patience
+        task = asyncio.create_task(talk)
+        self._talks.add(task)
+        task.add_done_callback(self._ended)
         try:
-            async with asyncio.timeout(self._patience):
-                yield
-        except (RedisError, OSError, ValueError, TypeError) as error:
-            raise StoreError(f"the purge log cannot be used: {str(error) or type(error).__name__}") from error
+            await asyncio.wait((task,), timeout=None if patience == math.inf else patience)
+        finally:
+            talking = task.cancel()
+        if talking or task.cancelled():
+            raise StoreError("the purge log does not answer in time, or is closed")
+        try:
+            return task.result()
+        except EdgecacheError:
+            raise
+        except Exception as error:  # whatever a library makes of what a broken peer says
+            if isinstance(error, ReadOnlyError):  # it was the primary once
+                await drop_idle_connections(self._client)
+            raise _unusable(error) from error
+
+    def _ended(self, talk: asyncio.Task[Any]) -> None:
+        self._talks.discard(talk)
+        if not talk.cancelled():
+            talk.exception()  # seen: whoever still waits for it gets it as well
 
 
-def _script(*names: str) -> str:
-    scripts = resources.files("edgecache.purging") / "scripts"
-    return "#!lua flags=allow-oom\n" + "".join((scripts / f"{name}.lua").read_text("utf-8") for name in names)
+@contextmanager
+def _believing() -> Iterator[None]:
+    """Translate the errors of taking an answer apart that makes no sense."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise _unusable(error) from error
+
+
+def _unusable(error: Exception) -> StoreError:
+    """Return what the rest of the program is told, short enough for a log line."""
+    return StoreError(f"the purge log cannot be used: {type(error).__name__} {error}"[:200])
+
+
+class _Script:
+    """What runs alone on the server; ``digest`` is how it calls it."""
+
+    def __init__(self, *names: str) -> None:
+        scripts = resources.files("edgecache.purging") / "scripts"
+        parts = [(scripts / f"{name}.lua").read_text("utf-8") for name in names]
+        self.source: Final = "#!lua flags=allow-oom\n" + "".join(parts)
+        self.digest: Final = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+
+_SYNC: Final = _Script("head", "sync")
+_PURGE: Final = _Script("head", "purge")
+_LEAVE: Final = _Script("leave")
+_MEMORY: Final = _Script("memory")
+_POLICY: Final = re.compile(rb"^maxmemory_policy:(\S+)", re.MULTILINE)
+
+
+async def _run(ask: Ask, script: _Script, keys: Sequence[str], *arguments: _Argument) -> Any:
+    """Return the reply of a script; a server that does not know it gets its source, and has done nothing before."""
+    try:
+        return await ask("EVALSHA", script.digest, len(keys), *keys, *arguments)
+    except NoScriptError:
+        return await ask("EVAL", script.source, len(keys), *keys, *arguments)
 
 
 def _nonce() -> bytes:

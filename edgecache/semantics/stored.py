@@ -97,6 +97,10 @@ class Freshness:
         """Return these numbers with the lifetime over at ``now``: what a soft purge makes of them."""
         return replace(self, lifetime=min(self.lifetime, self.age(now)), immutable=False)
 
+    def unproven(self) -> Freshness:
+        """Return these numbers without leave to use them before the origin has confirmed the response."""
+        return replace(self, grace=0.0, if_error=0.0, if_unreachable=0.0, must_validate=True, never_stale=True)
+
     @property
     def discard_at(self) -> float:
         """Instant after which the response can be of no use at all."""

@@ -20,11 +20,11 @@ Contract
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from edgecache.semantics.stored import CacheKey, StoredResponse
 
-__all__ = ["LocalStore", "Store", "StoreStatistics"]
+__all__ = ["FillLock", "LocalStore", "Store", "StoreStatistics", "Tiers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,4 +96,72 @@ class LocalStore(Store, Protocol):
 
     def remove_key_now(self, key: CacheKey) -> int:
         """As ``remove_key``."""
+        ...
+
+
+class Tiers(Protocol):
+    """Memory, and perhaps a shared store behind it (``stores.tiered``): what the engine works with."""
+
+    @property
+    def has_shared(self) -> bool:
+        """Whether there is anything behind memory."""
+        ...
+
+    def lookup_now(self, key: CacheKey) -> tuple[StoredResponse, ...]:
+        """Return the responses in memory under ``key``, newest first."""
+        ...
+
+    def keep_now(self, response: StoredResponse) -> bool:
+        """Put a response in memory alone; False when it is refused there."""
+        ...
+
+    def restate_now(self, old: StoredResponse, new: StoredResponse) -> bool:
+        """Put ``new`` in the place of ``old`` in memory alone; False when ``old`` is no longer there."""
+        ...
+
+    def forget_now(self, response: StoredResponse) -> bool:
+        """Remove a response from memory alone; False when it was no longer there."""
+        ...
+
+    def put_now(self, response: StoredResponse) -> bool:
+        """Store a complete response in both; False when neither takes it."""
+        ...
+
+    def replace_now(self, old: StoredResponse, new: StoredResponse) -> bool:
+        """Put ``new`` in the place of ``old`` in both; False when ``old`` is no longer in memory."""
+        ...
+
+    def remove_now(self, response: StoredResponse) -> bool:
+        """Remove a response from both; False when it was no longer in memory."""
+        ...
+
+    async def behind(self, key: CacheKey) -> tuple[StoredResponse, ...]:
+        """Return what the shared store has under ``key``, newest first; raise nothing."""
+        ...
+
+    async def written(self, key: CacheKey) -> None:
+        """Wait until what was put under ``key`` is where other processes find it, or is given up."""
+        ...
+
+    async def brought(self, response: StoredResponse) -> StoredResponse | None:
+        """Return the response with its body in memory; None when it cannot be had."""
+        ...
+
+
+class FillLock(Protocol):
+    """A lock per key that processes share, so that one of them fetches while the others wait. A hint, no promise:
+
+    it ends by itself, and whoever cannot ask for it goes on without.
+    """
+
+    async def acquire(self, key: CacheKey, seconds: float) -> object | None:
+        """Return the proof of having it, for at most ``seconds``; None when somebody else has it."""
+        ...
+
+    async def release(self, owner: Any) -> None:
+        """Give it back, if it is still the owner's."""
+        ...
+
+    async def released(self, key: CacheKey, seconds: float) -> bool:
+        """Wait until nobody has it, at most ``seconds``; return whether nobody has."""
         ...

@@ -10,9 +10,10 @@ Theory
     bytes: ``identity`` is a keyed digest of everything that makes two stored responses equal, content included.
 
 Format, version 1
-    Sealed (``stores.seal``) for ``("record", namespace, cache key)``: ``length of head(4) head body``, where head is a
-    MessagePack array as ``Head`` lists it. It evolves by appending members with a default: an older reader
-    ignores them, a newer one fills them in. Anything else is a new version of the seal.
+    Sealed (``stores.seal``) for ``("record", namespace, name)``, the name being the digest that the cache key is called
+    outside: ``length of head(4) head body``, where head is a MessagePack array as ``Head`` lists it. It evolves by
+    appending members with a default: an older reader ignores them, a newer one fills them in. Anything else is
+    a new version of the seal.
 
 Invariants
     * ``decode`` returns a record that ``encode`` was given, for the same cache key, or raises ``StoreError``.
@@ -184,7 +185,7 @@ class RecordCodec:
         """
         head = self._packed(record.head)
         content = b"".join((len(head).to_bytes(_LENGTH, "big"), head, record.inline))
-        return self._seal.close((b"record", self._namespace, _bytes(record.head.key)), content)
+        return self._seal.close(self._record_context(self.name(CacheKey(record.head.key))), content)
 
     def decode(self, sealed: bytes, key: CacheKey) -> Record:
         """Return the record stored under ``key``.
@@ -192,13 +193,24 @@ class RecordCodec:
         Raises:
             StoreError: these bytes are not one.
         """
-        content = self._seal.open((b"record", self._namespace, _bytes(key)), sealed)
+        record = self.open(sealed, self.name(key))
+        if record.head.key != key:
+            raise StoreError("a stored record is one of another cache key")
+        return record
+
+    def open(self, sealed: bytes, name: str) -> Record:
+        """Return the record stored under the key that ``name`` says, for who does not know the key.
+
+        Raises:
+            StoreError: these bytes are not one.
+        """
+        content = self._seal.open(self._record_context(name), sealed)
         start = _LENGTH + int.from_bytes(content[:_LENGTH], "big")
         try:
             record = Record(self._decoder.decode(content[_LENGTH:start]), content[start:])
         except (msgspec.MsgspecError, ValueError) as error:
             raise StoreError("a stored head is not one of this version") from error
-        if record.head.key != key or not _is_consistent(record):
+        if self.name(CacheKey(record.head.key)) != name or not _is_consistent(record):
             raise StoreError("a stored record contradicts itself")
         return record
 
@@ -245,6 +257,9 @@ class RecordCodec:
             StoreError: these bytes are not that chunk, or there is none.
         """
         return self._seal.open(self._chunk_context(key, layout, index), sealed)
+
+    def _record_context(self, name: str) -> tuple[bytes, ...]:
+        return (b"record", self._namespace, name.encode())
 
     def _chunk_context(self, key: CacheKey, layout: Layout, index: int) -> tuple[bytes, ...]:
         place = index.to_bytes(8, "big") + layout.size.to_bytes(8, "big")

@@ -12,7 +12,7 @@ Invariants
     * A list lives until the last ``freshness.discard_at`` in it, at least ``_SHORTEST``; chunks a little longer.
     * ``replace`` and ``remove`` compare and change in one step on the server.
     * What a purge says about a response is not asked here; ``birth`` comes back as it was.
-    * No command but UNLINK of one key at a time, after SCAN of the own namespace, serves ``clear``.
+    * No command but UNLINK of one key at a time, after SCAN of the own namespace, serves ``clear`` and ``erase``.
 
 Statistics count what this process added and took away: Redis does not say what it evicted or what ran out.
 
@@ -22,9 +22,8 @@ Called by the composition root, through the contract of ``stores.base``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from struct import error as StructError
 from typing import Final
 
 from edgecache.errors import StoreError
@@ -33,14 +32,13 @@ from edgecache.semantics.stored import Body, CacheKey, StoredResponse
 from edgecache.stores.base import StoreStatistics
 from edgecache.stores.body import MemoryBody
 from edgecache.stores.record import INLINE, Layout, Record, RecordCodec
-from edgecache.stores.redis_body import Chunks, RedisBody, milliseconds
-from edgecache.stores.redis_layout import SWAP, Frame, Names, frames, headers
+from edgecache.stores.redis_body import Chunks, RedisBody
+from edgecache.stores.redis_erase import Erased, erased
+from edgecache.stores.redis_layout import MAX_LIST, Frame, Names, frames
 from edgecache.stores.redis_link import Command, RedisLink, said
+from edgecache.stores.redis_lists import Lists
 
 __all__ = ["MAX_LIST", "RedisCounters", "RedisStore"]
-
-MAX_LIST: Final = 1024 * 1024
-"""Longest list of records under one cache key, bytes: what one lookup may have to read."""
 
 _MAX_RECORD: Final = MAX_LIST // 2
 """Longest record: a small body and a head with as many fields as an origin may send."""
@@ -103,10 +101,11 @@ class RedisStore:
         self._codec = codec
         self._names = Names(namespace)
         self._chunks = Chunks(link, codec, self._names)
+        self._lists = Lists(link, self._names)
         self._max_variants = max_variants
         self._max_object = max_object
         self._now = now
-        self._responses = self._keys = self._bytes = self._evictions = self._refused = 0
+        self._evictions = self._refused = 0
         self.counters: Final = RedisCounters()
 
     async def lookup(self, key: CacheKey) -> tuple[StoredResponse, ...]:
@@ -156,7 +155,14 @@ class RedisStore:
                 await self._all(unlinks)
                 unlinks = []
         await self._all(unlinks)
-        self._responses = self._keys = self._bytes = 0
+        self._lists.forget()
+
+    def erase(self, matches: Callable[[StoredResponse], bool]) -> AsyncIterator[Erased]:
+        """Remove what matches from the server, body and all, a step at a time; see ``stores.redis_erase``.
+
+        What is put while it goes on may stay. Raises ``StoreError`` when a step fails; it can be begun again.
+        """
+        return erased(self._lists, self._codec, matches, self._max_object)
 
     async def close(self) -> None:
         """Close the connections; what is stored stays."""
@@ -165,9 +171,9 @@ class RedisStore:
     def statistics(self) -> StoreStatistics:
         """Return what this process added and took away; ``max_bytes`` is 0: the bound is the server's own."""
         return StoreStatistics(
-            responses=max(self._responses, 0),
-            keys=max(self._keys, 0),
-            bytes=max(self._bytes, 0),
+            responses=max(self._lists.responses, 0),
+            keys=max(self._lists.keys, 0),
+            bytes=max(self._lists.size, 0),
             max_bytes=0,
             evictions=self._evictions,
             refused=self._refused,
@@ -175,13 +181,10 @@ class RedisStore:
 
     async def _held(self, key: CacheKey) -> bytes:
         """Return the list under ``key``, empty when there is none; one that is too long is not read."""
-        held = await self._link.together("GETRANGE", self._names.list(self._codec.name(key)), 0, MAX_LIST)
-        if not isinstance(held, bytes):
-            raise StoreError("the server's answer is not a value")
-        if len(held) > MAX_LIST:
+        held = await self._lists.read(self._codec.name(key))
+        if held is None:
             self.counters.oversized += 1
-            return b""
-        return held
+        return held or b""
 
     def _opened(self, held: bytes, key: CacheKey) -> list[tuple[Frame, Record]]:
         """Return what can be believed of a list."""
@@ -255,26 +258,16 @@ class RedisStore:
         most: int | None = None,
     ) -> int | None:
         """Change the list under ``key`` in one step; return how many responses went, None when ``was`` is not there."""
-        reply = await self._link.script(
-            SWAP,
-            self._names.list(self._codec.name(key)),
-            was,
-            slot,
-            b"" if frame is None else frame.packed(),
-            milliseconds(lifetime),
-            self._max_variants if most is None else most,
-            MAX_LIST,
+        went = await self._lists.swap(
+            self._codec.name(key),
+            was=was,
+            slot=slot,
+            frame=frame,
+            lifetime=lifetime,
+            most=self._max_variants if most is None else most,
         )
-        if reply is None:
+        if went is None:
             return None
-        try:
-            count_before, bytes_before, count, length, gone = reply
-            self._responses += count - count_before
-            self._keys += (count > 0) - (count_before > 0)
-            self._bytes += length - bytes_before
-            went = list(headers(gone))
-        except (TypeError, ValueError, StructError) as error:
-            raise StoreError("the server's answer is not that of the script") from error
         self._evictions += sum(each.slot not in (slot, was[: len(each.slot)]) for each in went) if frame else 0
         await self._retire(key, went, keep=frame.body_id if frame else b"")
         return len(went)

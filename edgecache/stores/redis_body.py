@@ -10,7 +10,7 @@ Invariants
       handed out.
     * At most one chunk of a body is in memory per reader.
 
-Called by ``stores.redis`` alone.
+Called by ``stores.redis`` and the modules it is made of.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from edgecache.stores.record import CHUNK, MAX_SEALED_CHUNK, ContentDigest, Layo
 from edgecache.stores.redis_layout import Names
 from edgecache.stores.redis_link import Command, RedisLink, said
 
-__all__ = ["Chunks", "RedisBody", "milliseconds"]
+__all__ = ["SHORT_LIFE", "Chunks", "RedisBody", "milliseconds"]
 
-_SHORT_LIFE: Final = 30.0
+SHORT_LIFE: Final = 30.0
 """Seconds that chunks live while no list names them: a put of the largest body, or a reader, takes less."""
 
 _SLACK: Final = 60.0
@@ -51,7 +51,7 @@ class Chunks:
             content.update(chunk)
             sealed = self.codec.close_chunk(key, Layout(body.size, b"", body_id), index, chunk)
             name = self.names.chunk(self.codec.name(key), body_id, index)
-            await self.link.call("SET", name, sealed, "PX", milliseconds(_SHORT_LIFE))
+            await self.link.call("SET", name, sealed, "PX", milliseconds(SHORT_LIFE))
             index += 1
         _check_size(content, body)
         return Layout(body.size, content.digest(), body_id)
@@ -62,7 +62,7 @@ class Chunks:
 
     async def retire(self, key: CacheKey, layout: Layout) -> None:
         """Let the chunks end soon."""
-        await self._expire(key, layout, milliseconds(_SHORT_LIFE))
+        await self._expire(key, layout, milliseconds(SHORT_LIFE))
 
     async def digest(self, body: Body) -> bytes:
         """Return the digest of a body's content, reading it when that is not known."""

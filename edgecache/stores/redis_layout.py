@@ -12,11 +12,11 @@ Theory
 
 Invariants
     * Every key begins with ``ec:{namespace}:o:`` and has a time to live.
-    * A list has at most ``most`` frames and at most ``max_bytes`` bytes; what is longer was not written here, and is
+    * A list has at most ``most`` frames and at most ``MAX_LIST`` bytes; what is longer was not written here, and is
       never read.
     * Frames are not trusted: the record inside is sealed, and what surrounds it only steers replacement.
 
-Called by ``stores.redis`` alone.
+Called by ``stores.redis`` and the modules it is made of.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ from typing import Final
 from edgecache.errors import ConfigError
 from edgecache.stores.record import BODY_ID_SIZE, DIGEST_SIZE
 
-__all__ = ["SWAP", "Frame", "Names", "frames", "headers"]
+__all__ = ["MAX_LIST", "SWAP", "Frame", "Names", "frames", "headers"]
+
+MAX_LIST: Final = 1024 * 1024
+"""Longest list of records under one cache key, bytes: what one lookup may have to read."""
 
 _NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 """No character that means something in a pattern of SCAN, in a hash tag, or between parts of a name."""
@@ -149,6 +152,7 @@ class Names:
                 f"namespace {namespace!r} is not a name", hint="1 to 64 of letters, digits, '_', '.' and '-'"
             )
         self._prefix = f"ec:{namespace}:o:"
+        self._form = re.compile(rf"{re.escape(self._prefix)}\{{([0-9a-f]+)\}}(?::([0-9a-f]+):([0-9]+))?".encode())
 
     @property
     def pattern(self) -> str:
@@ -162,3 +166,10 @@ class Names:
     def chunk(self, name: str, body_id: bytes, index: int) -> str:
         """Return the key of one chunk; it is in the slot of its list."""
         return f"{self._prefix}{{{name}}}:{body_id.hex()}:{index}"
+
+    def parsed(self, key: bytes) -> tuple[str, bytes] | None:
+        """Return the digest and the body id that a key is named after, the latter empty for a list; None for others."""
+        found = self._form.fullmatch(key)
+        if found is None:
+            return None
+        return found[1].decode(), bytes.fromhex((found[2] or b"").decode())

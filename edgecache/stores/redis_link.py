@@ -15,7 +15,8 @@ Theory
 
 Invariants
     * Nothing but ``StoreError`` is raised.
-    * No round trip is waited for longer than the budget. At most ``connections`` of them go on at once.
+    * No round trip is waited for longer than the budget, as ``patience`` counts it.
+    * At most ``connections`` of them go on at once.
 
 Called by ``stores.redis``; made by the composition root.
 """
@@ -28,18 +29,20 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from hashlib import sha1
 from typing import Any, Final, TypeAlias, TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
-from edgecache.errors import ConfigError, StoreError
+from edgecache.errors import StoreError
+from edgecache.redis_client import ask, connect, drop_idle_connections, prepare
 from edgecache.stores.breaker import Breaker
+from edgecache.stores.patience import Patience, settled
 
-__all__ = ["BUDGET", "CONNECTIONS", "Client", "Command", "RedisLink", "connect", "said"]
+__all__ = ["BUDGET", "CONNECTIONS", "UNHURRIED", "Command", "RedisLink", "Reply", "said"]
 
 BUDGET: Final = 0.05
 """Seconds a request waits for one round trip; a lookup is one."""
+
+UNHURRIED: Final = 0.5
+"""Seconds for one round trip of work that no request waits for."""
 
 CONNECTIONS: Final = 32
 """Connections to one server, and so conversations at once."""
@@ -47,63 +50,28 @@ CONNECTIONS: Final = 32
 _MOST_TOGETHER: Final = 64
 """Commands in one round trip; more make several, side by side, so that the first does not wait for the last."""
 
-_CONNECT_TIMEOUT: Final = 0.25
-_SOCKET_TIMEOUT: Final = 0.5
-"""Seconds after which a conversation that nobody waits for any more ends too."""
+_WAIT: Final = 0.25
+"""Seconds to wait for a connection when all are in use."""
 
-_FOR_THE_MAP: Final = 4
-"""Connections beyond those for conversations: a cluster's client needs some to learn who has which slot."""
+_RETRIES: Final = 1
+"""An idle connection may have been closed at the other end; to ask or to put twice does no harm."""
 
-_CLUSTER_SCHEMES: Final = {"redis+cluster": "redis", "rediss+cluster": "rediss"}
-
-Client: TypeAlias = Redis | RedisCluster
 Command: TypeAlias = tuple[bytes | str | int, ...]
 Reply: TypeAlias = Any
 T = TypeVar("T")
-
-
-def connect(url: str, *, connections: int = CONNECTIONS) -> Client:
-    """Return a client; it connects when it is first used.
-
-    Args:
-        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``; ``redis+cluster://`` or ``rediss+cluster://``.
-        connections: most connections, per server.
-
-    Raises:
-        ConfigError: the URL cannot be understood; the message does not quote it, it may hold a password.
-    """
-    scheme, _, rest = url.partition("://")
-    # RESP2 and no names: opening a connection then takes no command but AUTH and SELECT, and needs no permission
-    # beyond those for the data; and nothing is ever pushed into a conversation.
-    settings: dict[str, Any] = {
-        "protocol": 2,
-        "socket_timeout": _SOCKET_TIMEOUT,
-        "socket_connect_timeout": _CONNECT_TIMEOUT,
-        "retry": Retry(ExponentialBackoff(cap=0.05, base=0.005), 1),
-        "driver_info": None,
-        "max_connections": connections,
-    }
-    try:
-        if scheme in _CLUSTER_SCHEMES:
-            plain = f"{_CLUSTER_SCHEMES[scheme]}://{rest}"
-            settings["max_connections"] += _FOR_THE_MAP
-            return RedisCluster.from_url(plain, require_full_coverage=False, **settings)
-        return Redis.from_pool(BlockingConnectionPool.from_url(url, timeout=_CONNECT_TIMEOUT, **settings))
-    except Exception as error:  # ValueError, TypeError and RedisClusterException, depending on the part
-        raise ConfigError("the URL of the Redis server cannot be understood") from error
 
 
 class RedisLink:
     """Asks a server, within a budget.
 
     Args:
-        url: see ``connect``.
+        url: see ``redis_client``.
         connections: most conversations at once; who cannot begin one waits, within the budget.
         budget: seconds one round trip may take.
         clock: monotonic seconds, for the breaker.
 
     Raises:
-        ConfigError: see ``connect``.
+        ConfigError: the URL cannot be understood.
     """
 
     def __init__(
@@ -114,8 +82,8 @@ class RedisLink:
         budget: float = BUDGET,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = connect(url, connections=connections)
-        self._free = asyncio.Semaphore(connections)  # the pool of a cluster's client does not wait, this does
+        self._client = connect(url, connections=connections, waiting=_WAIT, retries=_RETRIES)
+        self._free = asyncio.Semaphore(connections)  # not every client lets one wait for a connection, this does
         self._budget = budget
         self._conversations: set[asyncio.Task[Any]] = set()
         self._batch: _Batch | None = None
@@ -127,9 +95,9 @@ class RedisLink:
         (reply,) = await self.each([command])
         return said(reply)
 
-    async def each(self, commands: Sequence[Command]) -> list[Reply]:
+    async def each(self, commands: Sequence[Command], *, budget: float | None = None) -> list[Reply]:
         """Return the replies to commands sent in one round trip; an error is returned in its place."""
-        return await self._within_budget(self._begin(lambda: self._exchange(commands)))
+        return await self._within(budget, self._begin(lambda: self._exchange(commands), budget))
 
     async def together(self, *command: bytes | str | int) -> Reply:
         """As ``call``, sharing a round trip with all that are asked in this turn of the event loop."""
@@ -141,20 +109,20 @@ class RedisLink:
         place = len(batch.commands)
         batch.commands.append(command)
         assert batch.task is not None
-        return said((await self._within_budget(batch.task))[place])
+        return said((await self._within(None, batch.task))[place])
 
-    async def script(self, source: str, key: str, *arguments: bytes | str | int) -> Reply:
+    async def script(self, source: str, key: str, *arguments: bytes | str | int, budget: float | None = None) -> Reply:
         """Return the reply of a script over one key; the server gets its source when it does not know it."""
         digest = sha1(source.encode(), usedforsecurity=False).hexdigest()  # as EVALSHA names it
-        reply = await self._change("EVALSHA", digest, 1, key, *arguments)
+        reply = await self._change(budget, "EVALSHA", digest, 1, key, *arguments)
         if isinstance(reply, NoScriptError):
-            reply = await self._change("EVAL", source, 1, key, *arguments)
+            reply = await self._change(budget, "EVAL", source, 1, key, *arguments)
         return said(reply)
 
-    async def names(self, pattern: str, count: int) -> AsyncIterator[bytes]:
+    async def names(self, pattern: str, count: int, *, budget: float | None = None) -> AsyncIterator[bytes]:
         """Yield the names of keys that match ``pattern``, of all servers, some twice; ``count`` looked at per step."""
         found = self._client.scan_iter(match=pattern, count=count)
-        while (name := await self._within_budget(self._begin(lambda: anext(found, None)))) is not None:
+        while (name := await self._within(budget, self._begin(lambda: anext(found, None), budget))) is not None:
             yield name
 
     async def close(self) -> None:
@@ -168,25 +136,27 @@ class RedisLink:
         except Exception as error:
             raise StoreError(f"connections did not close: {_words(error)}") from error
 
-    async def _change(self, *command: bytes | str | int) -> Reply:
+    async def _change(self, budget: float | None, *command: bytes | str | int) -> Reply:
         """Return the reply to a command that changes something, or the error. It ends when the waiting ends."""
-        task = self._begin(lambda: self._exchange([command]))
+        task = self._begin(lambda: self._exchange([command]), budget)
         try:
-            (reply,) = await self._within_budget(task)
+            (reply,) = await self._within(budget, task)
         finally:
             task.cancel()
         return reply
 
-    def _begin(self, conversation: Callable[[], Coroutine[Any, Any, T]]) -> asyncio.Task[T]:
+    def _begin(
+        self, conversation: Callable[[], Coroutine[Any, Any, T]], budget: float | None = None
+    ) -> asyncio.Task[T]:
         """Return the task of a conversation that the breaker lets through."""
         if self._closed:
             raise StoreError("the store is closed")
         attempt = self.breaker.admit()
-        late = asyncio.get_running_loop().call_later(self._budget, attempt.failed)
+        late = Patience(budget or self._budget, attempt.failed)
 
         async def converse() -> T:
             try:
-                outcome = await self._in_turn(conversation)
+                outcome = await self._in_turn(budget, conversation)
             except asyncio.CancelledError:
                 attempt.failed()
                 raise
@@ -203,9 +173,9 @@ class RedisLink:
         task.add_done_callback(self._ended)
         return task
 
-    async def _in_turn(self, conversation: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    async def _in_turn(self, budget: float | None, conversation: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Hold a conversation when there is a connection for it; what waits too long is not begun."""
-        async with asyncio.timeout(self._budget):
+        async with asyncio.timeout(budget or self._budget):
             await self._free.acquire()
         try:
             return await conversation()
@@ -217,11 +187,11 @@ class RedisLink:
         if not task.cancelled():
             task.exception()  # seen: whoever still waits for it gets it as well
 
-    async def _within_budget(self, task: asyncio.Task[T]) -> T:
+    async def _within(self, budget: float | None, task: asyncio.Task[T]) -> T:
         """Wait for a conversation as long as the budget allows; cancelling the wait does not disturb it."""
-        done, _ = await asyncio.wait((task,), timeout=self._budget)
-        if not done:
-            raise StoreError(f"no answer within {self._budget * 1000:.0f} ms")
+        seconds = budget or self._budget
+        if not await settled(task, seconds):
+            raise StoreError(f"no answer within {seconds * 1000:.0f} ms")
         if task.cancelled():
             raise StoreError("the store was closed")
         return task.result()
@@ -237,6 +207,7 @@ class RedisLink:
         if len(commands) == 1:  # not as a pipeline: that of a cluster refuses scripts
             replies = [await self._ask(commands[0])]
         else:
+            await prepare(self._client)
             pipeline = self._client.pipeline(transaction=False)
             for command in commands:
                 pipeline.execute_command(*command)
@@ -247,7 +218,7 @@ class RedisLink:
 
     async def _ask(self, command: Command) -> Reply:
         try:
-            return await self._client.execute_command(*command)
+            return await ask(self._client, *command)
         except ResponseError as said:
             return said
 
@@ -255,15 +226,9 @@ class RedisLink:
         """Have new conversations begin on new connections, in a cluster with a new map of it."""
         if self._closed:
             return
-        task = asyncio.get_running_loop().create_task(self._disconnect())
+        task = asyncio.get_running_loop().create_task(drop_idle_connections(self._client))
         self._conversations.add(task)
         task.add_done_callback(self._ended)
-
-    async def _disconnect(self) -> None:
-        if isinstance(self._client, RedisCluster):
-            await self._client.aclose()
-        else:
-            await self._client.connection_pool.disconnect(inuse_connections=False)
 
 
 class _Batch:

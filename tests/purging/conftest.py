@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +27,11 @@ async def log(server: LedgerServer) -> AsyncIterator[RedisLog]:
     log = RedisLog(server.client(), "test")
     yield log
     await log.close()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[LedgerServer]:
+    """A server of the test's own, to be mistreated."""
+    server = LedgerServer(tmp_path)
+    yield server
+    server.stop()

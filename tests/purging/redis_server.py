@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import redis
-from redis.asyncio import Redis
 
 from edgecache.purging.redis_log import connect
+from edgecache.redis_client import Client
 from tests.faults.redis_server import RedisServer
 
 __all__ = ["LedgerServer"]
@@ -18,11 +18,11 @@ class LedgerServer(RedisServer):
 
     def __init__(self, directory: Path, *options: str) -> None:
         super().__init__(directory, *options)
-        self._dump = directory / "dump.rdb"
+        self.directory = directory
         self.start()
         self.admin = redis.Redis(unix_socket_path=str(self.socket))
 
-    def client(self) -> Redis:
+    def client(self) -> Client:
         return connect(self.url)
 
     def save(self) -> None:
@@ -33,10 +33,14 @@ class LedgerServer(RedisServer):
         self.kill()
         self.start()
 
+    def forget(self) -> None:
+        """There was nothing saved."""
+        (self.directory / "dump.rdb").unlink(missing_ok=True)
+
     def clear(self) -> None:
         """As new, for the next test."""
         self.admin.flushall()
-        self._dump.unlink(missing_ok=True)
+        self.forget()
 
     def stop(self) -> None:
         self.admin.close()

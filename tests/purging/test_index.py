@@ -190,3 +190,15 @@ def test_patterns_are_bounded_on_their_own() -> None:
 def test_a_long_target_costs_no_more_than_its_length(uri: str) -> None:
     index = index_of([[Selector.of("prefix", "/a/b/c"), Selector.of("glob", "/**a*a*c"), Selector.of("tag", "t")]])
     assert index.verdict(0, uri, frozenset()) is VALID
+
+
+def test_the_last_hard_purge_is_told_from_soft_ones() -> None:
+    index, seen = PurgeIndex(), []
+    for sequence, soft in enumerate((True, False, True, False, True), start=1):
+        index.note(sequence, [Selector.of("tag", "a", soft=soft), Selector.of("tag", "b", soft=True)])
+        seen.append(index.last_hard)
+    assert seen == [0, 2, 2, 4, 4]
+    index.note(3, [Selector.of("all")])  # heard of late
+    assert index.last_hard == 4
+    index.clear(9)
+    assert index.last_hard == 0

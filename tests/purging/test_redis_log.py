@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import configparser
+import contextlib
 import math
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,8 @@ from edgecache.errors import ClientError, StoreError
 from edgecache.purging.log import Member, Purge, Sync
 from edgecache.purging.redis_log import RedisLog, connect
 from edgecache.purging.selector import Kind, Selector
+from tests.faults.proxy import FaultProxy
+from tests.faults.refusals import ODD_REPLIES, REFUSALS
 from tests.purging.redis_server import LedgerServer
 from tests.purging.redis_words import LOG, META, ONCE, A, B, opened, ordering, syncing
 
@@ -229,6 +231,63 @@ async def test_a_silent_server_is_a_failure_soon(tmp_path: Path) -> None:
     await silent.wait_closed()
 
 
+@pytest.mark.parametrize("turns", range(0, 40, 3))
+async def test_whatever_goes_on_can_be_given_up_at_any_time(server: LedgerServer, turns: int) -> None:
+    log = RedisLog(server.client(), "test", replicas=1)
+    tasks = [asyncio.create_task(one) for one in (log.sync(syncing()), log.purge(ordering()), log.listen(print))]
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    assert [task.cancelled() for task in tasks if not task.done() or task.cancelled() or not task.exception()]
+    await log.close()
+    assert log._talks == set()
+
+
+async def test_closing_ends_what_goes_on(server: LedgerServer) -> None:
+    log = RedisLog(server.client(), "test")
+    heard = asyncio.Event()
+    listening = asyncio.create_task(log.listen(heard.set))
+    await heard.wait()
+    await log.close()
+    with pytest.raises(StoreError, match="closed"):
+        await listening
+
+
+async def test_operators_are_told_what_makes_the_log_disappear(log: RedisLog, server: LedgerServer) -> None:
+    assert await log.advice() == ""
+    server.admin.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert "volatile-lfu" in await log.advice()
+    finally:
+        server.admin.config_set("maxmemory-policy", "noeviction")
+
+
+@pytest.mark.parametrize("reply", [*(f"-{words}\r\n".encode() for words in REFUSALS), *ODD_REPLIES])
+async def test_whatever_the_server_says_is_a_failure_at_most(server: LedgerServer, reply: bytes) -> None:
+    async with FaultProxy(server.socket) as proxy:
+        proxy.replies["*"] = reply
+        async with opened(RedisLog(connect(proxy.url), "test", replicas=1)) as log:
+            for operation in (log.sync(syncing()), log.purge(ordering()), log.advice(), log.leave("w", b"")):
+                with contextlib.suppress(StoreError):
+                    assert await operation in (None, "")
+            listening = asyncio.create_task(log.listen(lambda: None))
+            await asyncio.wait([listening], timeout=0.01)
+        with pytest.raises(StoreError):
+            await listening
+
+
+async def test_a_primary_without_replicas_can_be_told_to_give_no_leases(log: RedisLog, server: LedgerServer) -> None:
+    server.admin.config_set("min-replicas-to-write", 1)
+    try:
+        for operation in (log.sync(syncing()), log.purge(ordering())):
+            with pytest.raises(StoreError, match="NOREPLICAS"):
+                await operation
+    finally:
+        server.admin.config_set("min-replicas-to-write", 0)
+
+
 async def test_another_s_key_in_our_place_is_a_failure(log: RedisLog, server: LedgerServer) -> None:
     server.admin.set(META, "x")
     with pytest.raises(StoreError):
@@ -248,9 +307,8 @@ async def test_many_purges_at_once_wait_for_each_other(log: RedisLog) -> None:
 
 
 async def test_the_permissions_it_needs(server: LedgerServer) -> None:
-    commands = "evalsha script|load info hmget hset hget hgetall hdel del xlen xrange xrevrange xadd xtrim publish"
-    session = "subscribe unsubscribe hello client|setname client|setinfo wait"
-    allowed = [f"+{command}" for command in f"{commands} {session}".split()]
+    commands = "evalsha eval info hmget hset hget hgetall hdel del xlen xrange xrevrange xadd xtrim publish subscribe"
+    allowed = [f"+{command}" for command in commands.split()]
     rights = ["resetkeys", "~ec:{test}:*", "resetchannels", "&ec:{test}:wake", "-@all", *allowed]
     assert server.ask("ACL", "SETUSER", "edge", "on", ">secret", *rights) == b"+OK\r\n"
     heard = asyncio.Event()
@@ -274,28 +332,9 @@ async def test_namespaces_do_not_meet(log: RedisLog, server: LedgerServer) -> No
     assert keys == {META, LOG, ONCE, "ec:{other}:meta"}
 
 
-def until_ready(server: LedgerServer) -> None:
-    while b"cluster_state:ok" not in server.ask("CLUSTER", "INFO"):
-        time.sleep(0.01)
-
-
-async def test_a_cluster_finds_all_keys_in_one_slot(tmp_path: Path) -> None:
-    server = LedgerServer(tmp_path, "--cluster-enabled", "yes")
-    try:
-        assert server.ask("CLUSTER", "ADDSLOTSRANGE", "0", "16383") == b"+OK\r\n"
-        until_ready(server)
-        async with opened(RedisLog(server.client(), "test")) as log:
-            committed = await log.purge(ordering(key="k"))
-            reply = await log.sync(syncing())
-            assert [purge.sequence for purge in reply.purges] == [committed.sequence]
-            await log.leave("w", reply.epoch)
-    finally:
-        server.stop()
-
-
 def test_the_scripts_are_package_data() -> None:
     parser = configparser.ConfigParser()
     parser.read(Path(__file__).parents[2] / "setup.cfg", "utf-8")
     pattern = parser["options.package_data"]["edgecache.purging"]
     found = {path.name for path in Path(next(iter(edgecache.purging.__path__))).glob(pattern)}
-    assert found == {"head.lua", "sync.lua", "purge.lua", "leave.lua"}
+    assert found == {"head.lua", "sync.lua", "purge.lua", "leave.lua", "memory.lua"}

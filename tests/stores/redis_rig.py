@@ -79,6 +79,11 @@ async def clear(store: RedisStore) -> None:
     await store.clear()
 
 
+async def erase(store: RedisStore) -> None:
+    async for _ in store.erase(lambda _: True):
+        pass
+
+
 STORED: Final = response()
 OPERATIONS: Final[dict[str, Operation]] = {
     "lookup": lambda store: store.lookup(key("a")),
@@ -89,6 +94,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     "remove_key": lambda store: store.remove_key(key("a")),
     "read": read_large,
     "clear": clear,
+    "erase": erase,
 }
 
 

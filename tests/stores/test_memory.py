@@ -13,10 +13,13 @@ from edgecache.http.message import fields_of
 from edgecache.semantics.stored import CacheKey, Freshness, Selecting, StoredResponse
 from edgecache.stores.base import LocalStore
 from edgecache.stores.body import MemoryBody
+from edgecache.stores.census import Census, Tally, authority_of
 from edgecache.stores.memory import MAX_SHARE, MemoryStore, weigh
 from tests.stores.contract import VARIANTS, StoreContract, key, languages, response, variant
 
 WEIGHT = weigh(response("a"))
+COUNTED = Census.most(response("a"))
+"""What the census takes when all responses have the same tags and host."""
 
 
 class TestMemoryStore(StoreContract):
@@ -31,7 +34,7 @@ def kept(store: MemoryStore, names: str) -> str:
 
 
 def test_the_least_recently_used_key_is_evicted_first() -> None:
-    store = MemoryStore(3 * WEIGHT)
+    store = MemoryStore(3 * WEIGHT + COUNTED)
     for name in "abc":
         store.put_now(response(name))
     store.lookup_now(key("a"))
@@ -43,7 +46,7 @@ def test_the_least_recently_used_key_is_evicted_first() -> None:
 
 
 def test_a_miss_is_not_a_use_and_a_replaced_head_is() -> None:
-    store = MemoryStore(2 * WEIGHT)
+    store = MemoryStore(2 * (WEIGHT + COUNTED))
     a, b = response("a"), response("b")
     store.put_now(a)
     store.put_now(b)
@@ -54,7 +57,7 @@ def test_a_miss_is_not_a_use_and_a_replaced_head_is() -> None:
 
 def test_one_response_is_evicted_at_a_time_the_oldest_variant_of_the_oldest_key() -> None:
     weight = weigh(variant("de"))
-    store = MemoryStore(3 * weight + WEIGHT - 1)
+    store = MemoryStore(3 * weight + WEIGHT - 1 + COUNTED)
     for language in ("de", "en", "fr"):
         store.put_now(variant(language))
     store.put_now(response("b"))
@@ -63,7 +66,7 @@ def test_one_response_is_evicted_at_a_time_the_oldest_variant_of_the_oldest_key(
 
 
 def test_variants_of_a_single_key_keep_within_the_budget() -> None:
-    store = MemoryStore(3 * weigh(variant("l0")), max_variants=64)
+    store = MemoryStore(3 * weigh(variant("l0")) + COUNTED, max_variants=64)
     for number in range(9):
         store.put_now(variant(f"l{number}"))
     assert languages(store.lookup_now(key("a"))) == ["l8", "l7", "l6"]
@@ -79,7 +82,7 @@ def test_what_is_larger_than_its_share_is_refused_and_ends_its_predecessor() -> 
 
 
 def test_the_share_is_exact() -> None:
-    store = MemoryStore(2 * WEIGHT)
+    store = MemoryStore(2 * (WEIGHT + COUNTED))
     assert store.put_now(response("a"))
     assert not store.put_now(response("a", b"hello!"))
 
@@ -102,14 +105,14 @@ def test_a_body_that_is_not_in_memory_is_refused() -> None:
 
 def test_a_shared_body_counts_once_while_its_head_is_replaced() -> None:
     old = response("b", b"x" * 10_000)
-    store = MemoryStore(2 * weigh(old))
+    store = MemoryStore(2 * (weigh(old) + COUNTED))
     store.put_now(response("a", b"x" * 10_000))
     store.put_now(old)
     new = replace(old, freshness=Freshness(5.0, 5.0))
     assert new.body is old.body
     assert store.replace_now(old, new)
     assert kept(store, "ab") == "ab"
-    assert store.statistics().bytes == 2 * weigh(old)
+    assert store.statistics().bytes == 2 * weigh(old) + COUNTED
 
 
 def test_a_lookup_returns_the_same_tuple_until_something_changes() -> None:
@@ -118,14 +121,15 @@ def test_a_lookup_returns_the_same_tuple_until_something_changes() -> None:
     assert store.lookup_now(key("a")) is store.lookup_now(key("a"))
 
 
-def test_field_names_are_kept_once() -> None:
+def test_field_names_and_tags_are_kept_once() -> None:
     store = MemoryStore(100_000)
     for name in "ab":
         pairs = tuple(fields_of([("".join(["X-", "Thing"]), name)]).items())
-        store.put_now(response(name, fields=pairs))
+        store.put_now(response(name, fields=pairs, tags=frozenset({"".join(["product", ":1"])})))
     (a,), (b,) = store.lookup_now(key("a")), store.lookup_now(key("b"))
     assert type(a.fields[0][0]) is str
     assert a.fields[0][0] is b.fields[0][0]
+    assert min(a.tags) is min(b.tags)
 
 
 def test_what_was_put_can_be_removed_by_the_value_it_was_put_as() -> None:
@@ -153,6 +157,81 @@ def test_everything_weighs(heavier: StoredResponse) -> None:
     assert weigh(heavier) > WEIGHT
 
 
+# Tallies.
+
+
+def query(number: int, uri: str) -> StoredResponse:
+    """Return a response stored under more than its URI."""
+    return response(key=CacheKey(f"QUERY {number} {uri}"), uri=uri, tags=frozenset())
+
+
+def test_what_is_stored_is_counted_by_tag_host_and_uri() -> None:
+    store = MemoryStore(1_000_000)
+    for number in range(3):
+        store.put_now(query(number, str(key("a"))))
+    for stored in (variant("de"), variant("en"), response("b", tags=frozenset({"home", "b"}))):
+        store.put_now(stored)
+    store.put_now(response("c", uri="http://EXAMPLE.com:8080/c"))
+    assert store.tally_all() == (7, key("c"))
+    assert store.tally_tag("home") == (4, key("c"))
+    assert store.tally_tag("b") == (1, key("b"))
+    assert store.tally_tag("Home") == (0, None)
+    assert store.tally_authority("example.com") == (6, key("b"))
+    assert store.tally_authority("EXAMPLE.com:8080") == (1, key("c"))
+    assert store.tally_uri(str(key("a"))) == (5, key("a"))
+    assert store.tally_uri(str(key("c"))) == (0, None)
+    assert store.tally_uri("http://EXAMPLE.com:8080/c") == (1, key("c"))
+
+
+def test_an_example_is_given_while_it_is_there() -> None:
+    store = MemoryStore(100_000)
+    old, new = response("old"), response("new")
+    store.put_now(old)
+    store.put_now(new)
+    assert store.tally_tag("home") == (2, key("new"))
+    store.remove_now(new)
+    assert store.tally_tag("home") == (1, None)
+    store.remove_now(old)
+    assert store.tally_tag("home") == (0, None)
+    assert store.statistics().bytes == 0
+
+
+async def test_clearing_ends_every_tally() -> None:
+    store = MemoryStore(100_000)
+    store.put_now(response())
+    await store.clear()
+    assert (store.tally_all(), store.tally_tag("home"), store.statistics().bytes) == ((0, None), (0, None), 0)
+    store.put_now(response())
+    assert store.tally_tag("home") == (1, key("a"))
+
+
+def test_tags_that_never_repeat_keep_within_the_budget() -> None:
+    """The census of what is stored may weigh more than what is stored."""
+    store = MemoryStore(200_000)
+    for number in range(200):
+        store.put_now(response(str(number), tags=frozenset({f"{number}:{tag}" for tag in range(32)})))
+        assert store.statistics().bytes <= 200_000
+    assert 5 < store.statistics().responses < 50
+    crowded = response("crowded", tags=frozenset({f"{tag}" for tag in range(400)}))
+    assert weigh(crowded) < 100_000 < weigh(crowded) + Census.most(crowded)
+    assert not store.put_now(crowded)
+
+
+def test_walking_is_no_use_and_sees_what_is_there_when_it_comes_by() -> None:
+    store = MemoryStore(100_000)
+    for name in "abc":
+        store.put_now(response(name))
+    keys = store.every_key()
+    store.remove_key_now(key("b"))
+    store.put_now(response("d"))
+    assert sorted(map(str, keys)) == [key(name) for name in "abc"]
+    assert [len(store.peek(each)) for each in sorted(keys)] == [1, 0, 1]
+    assert kept(store, "abcd") == "acd"
+
+
+TAGS = ("red", "green", "blue", "")
+
+
 class LeastRecentlyUsed(RuleBasedStateMachine):
     """The store against a model that is a list of (key, [responses newest first]), oldest use first."""
 
@@ -175,12 +254,18 @@ class LeastRecentlyUsed(RuleBasedStateMachine):
         if responses:
             self.model.insert(len(self.model) if use else at, (k, responses))
 
+    def everything(self) -> list[StoredResponse]:
+        return [r for _, responses in self.model for r in responses]
+
     def total(self) -> int:
-        return sum(weigh(r) for _, responses in self.model for r in responses)
+        census = Census()
+        for each in self.everything():
+            census.add(each)
+        return census.bytes + sum(map(weigh, self.everything()))
 
     def model_put(self, new: StoredResponse) -> bool:
         others = [r for r in self.under(new.key) if r.selecting != new.selecting]
-        if weigh(new) > self.BUDGET * MAX_SHARE:
+        if weigh(new) + Census.most(new) > self.BUDGET * MAX_SHARE:
             self.assign(new.key, others, use=False)
             return False
         self.evictions += max(0, len(others) + 1 - self.variants)
@@ -196,9 +281,14 @@ class LeastRecentlyUsed(RuleBasedStateMachine):
         name=st.sampled_from("abcdefgh"),
         language=st.sampled_from(["de", "en", "fr", "it", None]),
         size=st.one_of(st.integers(0, 3_000), st.integers(0, 12_000)),
+        tags=st.frozensets(st.sampled_from(TAGS), max_size=3),
+        under_its_uri=st.booleans(),
     )
-    def put(self, name: str, language: str | None, size: int) -> StoredResponse:
-        new = variant(language, name, b"x" * size)
+    def put(
+        self, name: str, language: str | None, size: int, tags: frozenset[str], under_its_uri: bool
+    ) -> StoredResponse:
+        uri = str(key(name)) if under_its_uri else "http://another.example/"
+        new = replace(variant(language, name, b"x" * size), tags=tags, uri=uri)
         assert self.store.put_now(new) == self.model_put(new)
         return new
 
@@ -238,6 +328,27 @@ class LeastRecentlyUsed(RuleBasedStateMachine):
         assert statistics.bytes == self.total() <= self.BUDGET
         assert statistics.responses == sum(len(responses) for _, responses in self.model)
         assert statistics.evictions == self.evictions
+
+    @invariant()
+    def same_tallies(self) -> None:
+        if not hasattr(self, "store"):
+            return
+        there, count = self.everything(), self.is_tally
+        count(self.store.tally_all(), there)
+        for tag in TAGS:
+            count(self.store.tally_tag(tag), [r for r in there if tag in r.tags])
+        for uri in ("http://another.example/", *(str(key(name)) for name in "abcdefgh")):
+            count(self.store.tally_uri(uri), [r for r in there if r.uri == uri])
+            count(
+                self.store.tally_authority(authority_of(uri)),
+                [r for r in there if authority_of(r.uri) == authority_of(uri)],
+            )
+
+    @staticmethod
+    def is_tally(tally: Tally, counted: list[StoredResponse]) -> None:
+        count, example = tally
+        assert count == len(counted)
+        assert example is None or example in {r.key for r in counted}
 
     def teardown(self) -> None:
         if hasattr(self, "store"):

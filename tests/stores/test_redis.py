@@ -16,7 +16,6 @@ from edgecache.stores.body import MemoryBody
 from edgecache.stores.memory import MemoryStore
 from edgecache.stores.record import CHUNK, INLINE
 from edgecache.stores.redis import MAX_LIST, RedisStore
-from edgecache.stores.redis_link import connect
 from tests.faults.proxy import FaultProxy
 from tests.faults.redis_server import RedisServer
 from tests.stores.contract import VARIANTS, StoreContract, content, key, languages, response, variant
@@ -130,19 +129,6 @@ async def test_lookups_of_one_turn_share_round_trips(redis_server: RedisServer) 
         assert [await content(one) for (one,) in found] == [str(number).encode() for number in range(100)]
         assert proxy.accepted == 2  # a hundred lookups in two batches
         await store.close()
-
-
-async def test_everything_works_with_few_permissions(own_redis_server: RedisServer) -> None:
-    rules = "on >pw ~ec:* resetchannels -@all +@read +@write +@scripting +info +wait -@dangerous"
-    own_redis_server.ask("ACL", "SETUSER", "edge", *rules.split())
-    store = redis_store(f"unix://edge:pw@{own_redis_server.socket}")
-    stored = response(body=LARGE)
-    assert await store.put(stored)
-    assert await store.replace(stored, replace(stored, status=203))
-    assert [found.status for found in await store.lookup(key("a"))] == [203]
-    await store.clear()
-    assert await store.lookup(key("a")) == ()
-    await store.close()
 
 
 # Replacing
@@ -296,13 +282,6 @@ async def test_clear_removes_what_is_its_own_and_nothing_else(redis_server: Redi
 def test_a_namespace_is_a_name(namespace: str) -> None:
     with pytest.raises(ConfigError):
         redis_store("redis://127.0.0.1:1", namespace=namespace)
-
-
-@pytest.mark.parametrize("url", ["", "http://h", "redis://h:port", "redis+cluster://h:1/7", "redis+cluster://"])
-def test_a_url_that_cannot_be_understood_is_an_error_that_does_not_quote_it(url: str) -> None:
-    with pytest.raises(ConfigError) as raised:
-        connect(url)
-    assert "h:" not in raised.value.message
 
 
 # As another store that keeps the same contract

@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 import pytest
 
 from edgecache.errors import StoreError
 from edgecache.stores.breaker import FAILURES
+from tests.faults.refusals import ODD_REPLIES, REFUSALS
 from tests.stores.contract import key, response
 from tests.stores.redis_rig import LARGE, OPERATIONS, Rig, fill, tried
-
-# What the server says
-
-REFUSALS: Final = [
-    "LOADING Redis is loading the dataset in memory",
-    "READONLY You can't write against a read only replica.",
-    "MISCONF Redis is configured to save RDB snapshots",
-    "OOM command not allowed when used memory > 'maxmemory'.",
-    "NOAUTH Authentication required.",
-    "NOPERM this user has no permissions",
-    "NOSCRIPT No matching script.",
-    "BUSY Redis is busy running a script.",
-    "CLUSTERDOWN The cluster is down",
-    "MOVED 3999 127.0.0.1:1",
-    "TRYAGAIN Multiple keys request during rehashing of slot",
-    "MASTERDOWN Link with MASTER is down",
-    "ERR unknown command",
-    "",
-]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -41,7 +22,7 @@ async def test_whatever_the_server_refuses_is_a_store_error(rig: Rig, name: str)
         assert isinstance(await tried(OPERATIONS[name](store)), StoreError)
 
 
-@pytest.mark.parametrize("reply", [b":1\r\n", b"+OK\r\n", b"*0\r\n", b"*1\r\n:1\r\n", b"$-1\r\n", b"*-1\r\n", b"!\r\n"])
+@pytest.mark.parametrize("reply", ODD_REPLIES)
 @pytest.mark.parametrize("name", OPERATIONS)
 async def test_a_reply_of_another_form_is_a_store_error_or_a_miss(rig: Rig, name: str, reply: bytes) -> None:
     await fill(rig.straight)

@@ -8,7 +8,11 @@ end
 
 if key ~= '' then
   local before, of = string.match(redis.call('HGET', ONCE, key) or '', '^(%d+) (.*)$')
-  if before then return answer(of == digest and 'committed' or 'conflict', tonumber(before)) end
+  if before then
+    -- Written again: WAIT asks the replicas about the last write of this connection, and that of the purge was another's.
+    redis.call('HSET', ONCE, key, before .. ' ' .. of)
+    return answer(of == digest and 'committed' or 'conflict', tonumber(before))
+  end
 end
 
 seq = seq + 1
@@ -37,5 +41,5 @@ while held > capacity and floor < seq do
 end
 redis.call('XTRIM', LOG, 'MINID', text(floor + 1) .. '-0')
 redis.call('HSET', META, 'seq', text(seq), 'floor', text(floor), 'held', text(held))
-redis.call('PUBLISH', channel, text(seq))
+redis.pcall('PUBLISH', channel, text(seq)) -- a hint: without the permission others learn of the purge a little later
 return answer('committed', seq)

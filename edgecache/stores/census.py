@@ -1,0 +1,106 @@
+"""How many stored responses there are of each tag, host and URI: what a purge will hit, known without looking.
+
+Theory
+    A purge costs the same whatever is stored, and should nevertheless say how much it hit. So a store counts while it
+    stores. A tally is that count and, as an example for people, the key of the response counted last, while it is
+    there.
+
+    The URI of nearly every response is its key, and those the store can count by itself. Here are counted those that
+    are stored under something longer (a QUERY's), by their URIs.
+
+Invariants
+    * Every tally is that of the responses added and not removed. What is not stored is not mentioned anywhere.
+    * ``bytes`` is a function of what is counted, and not less than what that takes: at 100 000 responses, each with a
+      tag and a host of its own, an entry took 119 bytes beside its text (CPython 3.11).
+
+Called by ``stores.memory``.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from edgecache.semantics.stored import CacheKey, StoredResponse
+
+__all__ = ["NOTHING", "Census", "Tally", "authority_of"]
+
+Tally: TypeAlias = tuple[int, CacheKey | None]
+"""How many, and the key of one of them when it is known."""
+
+NOTHING: Final[Tally] = (0, None)
+
+_PER_ENTRY: Final = 192
+"""A tally, its place in a table that has just grown, and the header of its name's string, bytes."""
+
+
+class Census:
+    """Tallies by tag, by authority, and by URI of what is stored under another key."""
+
+    __slots__ = ("_hosts", "_tags", "_uris", "bytes")
+
+    def __init__(self) -> None:
+        self._tags: Final[dict[str, Tally]] = {}
+        self._hosts: Final[dict[str, Tally]] = {}
+        self._uris: Final[dict[str, Tally]] = {}
+        self.bytes = 0
+
+    def add(self, response: StoredResponse) -> None:
+        """Count a response."""
+        for tag in response.tags:
+            self._count(self._tags, tag, response.key)
+        self._count(self._hosts, authority_of(response.uri), response.key)
+        if response.uri != response.key:
+            self._count(self._uris, response.uri, response.key)
+
+    def remove(self, response: StoredResponse) -> None:
+        """Count a response no longer; it was added before."""
+        for tag in response.tags:
+            self._discount(self._tags, tag, response.key)
+        self._discount(self._hosts, authority_of(response.uri), response.key)
+        if response.uri != response.key:
+            self._discount(self._uris, response.uri, response.key)
+
+    def clear(self) -> None:
+        """Count nothing."""
+        for table in (self._tags, self._hosts, self._uris):
+            table.clear()
+        self.bytes = 0
+
+    def of_tag(self, tag: str) -> Tally:
+        """Return the tally of a tag."""
+        return self._tags.get(tag, NOTHING)
+
+    def of_authority(self, authority: str) -> Tally:
+        """Return the tally of a host and port, as they are spelled in URIs."""
+        return self._hosts.get(authority, NOTHING)
+
+    def of_uri(self, uri: str) -> Tally:
+        """Return the tally of a URI, without what is stored under it."""
+        return self._uris.get(uri, NOTHING)
+
+    @staticmethod
+    def most(response: StoredResponse) -> int:
+        """Return by how much counting a response can increase ``bytes``."""
+        names = [*response.tags, authority_of(response.uri)]
+        if response.uri != response.key:
+            names.append(response.uri)
+        return sum(_PER_ENTRY + len(name) for name in names)
+
+    def _count(self, table: dict[str, Tally], name: str, key: CacheKey) -> None:
+        count, _ = table.get(name, NOTHING)
+        if not count:
+            self.bytes += _PER_ENTRY + len(name)
+        table[name] = count + 1, key
+
+    def _discount(self, table: dict[str, Tally], name: str, key: CacheKey) -> None:
+        count, latest = table[name]
+        if count == 1:
+            del table[name]
+            self.bytes -= _PER_ENTRY + len(name)
+        else:
+            table[name] = count - 1, None if latest == key else latest
+
+
+def authority_of(uri: str) -> str:
+    """Return host and port of an absolute URI as they are spelled; of another text something, and nothing raised."""
+    return uri.partition("://")[2].partition("/")[0]
