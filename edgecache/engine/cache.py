@@ -23,22 +23,26 @@ from edgecache.engine.collapse import Collapse
 from edgecache.engine.content import buffered
 from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Delivery, Exchange, Request
-from edgecache.engine.fetch import Fetcher, Plan
+from edgecache.engine.fetch import Fetcher
+from edgecache.engine.lookup import Lookup
 from edgecache.engine.parts import Parts
+from edgecache.engine.plan import MIN_SEQUENCE, Plan
+from edgecache.engine.turns import Turns
 from edgecache.errors import ClientError
 from edgecache.http.message import RequestHead
 from edgecache.http.ranges import parse_range
 from edgecache.origin.base import Origin
 from edgecache.purging.base import Ledger
-from edgecache.purging.verdict import Verdict
 from edgecache.semantics import key, reuse
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import Complete, Decision, Forward, Refuse, Serve, ServeStale, Validate
-from edgecache.semantics.stored import CacheKey, StoredResponse
-from edgecache.stores.base import LocalStore
+from edgecache.semantics.stored import CacheKey
+from edgecache.stores.base import FillLock, Tiers
 
 __all__ = ["Cache"]
+
+_MAX_DIGITS: Final = 15
 
 
 class Cache:
@@ -47,15 +51,19 @@ class Cache:
     def __init__(
         self,
         origin: Origin,
-        store: LocalStore,
+        store: Tiers,
         ledger: Ledger,
         counters: Counters,
         policy: Policy,
         clock: Callable[[], float],
+        lock: tuple[FillLock, float] | None = None,
     ) -> None:
+        """``lock`` is what processes take turns with, and the seconds a turn lasts at most."""
         collapse = Collapse(ledger)
-        fetcher = Fetcher(origin, store, ledger, collapse, counters, policy, clock)
-        self._parts: Final = Parts(store, ledger, collapse, fetcher, counters, policy, clock)
+        lookup = Lookup(store, ledger, policy, clock)
+        turns = None if lock is None else Turns(*lock, store, lookup, policy, clock)
+        fetcher = Fetcher(origin, store, ledger, collapse, counters, policy, clock, turns)
+        self._parts: Final = Parts(store, ledger, lookup, collapse, fetcher, counters, policy, clock)
 
     @property
     def in_flight(self) -> int:
@@ -73,9 +81,11 @@ class Cache:
         head = request.head
         if head.method not in ("GET", "HEAD") or request.body is not None or request.upgrade is not None:
             return None
+        if MIN_SEQUENCE in head.fields:
+            return None
         now = self._parts.clock()
         cache_key = key.primary(head)
-        decision = reuse.decide(head, self._lookup(cache_key, now), self._parts.policy, now)
+        decision = reuse.decide(head, self._parts.lookup.now(cache_key, now), self._parts.policy, now)
         if not isinstance(decision, Serve | ServeStale):
             return None
         self._parts.counters.requests += 1
@@ -103,40 +113,39 @@ class Cache:
         digest = key.content_digest(content, head.fields)
         return await self._answer(exchange, key.primary(head, digest), content)
 
-    def _lookup(self, cache_key: CacheKey, now: float) -> tuple[StoredResponse, ...]:
-        """Return what is stored under the key and survives time and purges; set right what does not."""
-        ledger = self._parts.ledger
-        candidates = self._parts.store.lookup_now(cache_key)
-        for stored in candidates:
-            if stored.freshness.discard_at <= now:
-                self._parts.store.remove_now(stored)
-            elif stored.birth.sequence == ledger.sequence and ledger.verdict(stored) is Verdict.VALID:
-                continue
-            else:
-                self._judge(stored, now)
-            return self._lookup(cache_key, now)
-        return candidates
+    async def _catch_up(self, head: RequestHead) -> None:
+        """Learn of a purge that the request names, before it is answered."""
+        wanted = head.fields.get(MIN_SEQUENCE)
+        if wanted is not None and wanted.isascii() and wanted.isdecimal() and len(wanted) <= _MAX_DIGITS:
+            await self._parts.ledger.catch_up(int(wanted))
 
-    def _judge(self, stored: StoredResponse, now: float) -> None:
-        """Compare a stored response with the purges since it was last judged.
-
-        One that survives is from now on as good as one born now, and one that was purged softly is too, but stale.
-        """
-        verdict = self._parts.ledger.verdict(stored)
-        if verdict not in (Verdict.VALID, Verdict.STALE):
-            self._parts.store.remove_now(stored)
-            return
-        freshness = stored.freshness if verdict is Verdict.VALID else stored.freshness.ended(now)
-        judged = replace(stored, freshness=freshness, birth=self._parts.ledger.birth())
-        if not self._parts.store.replace_now(stored, judged):
-            self._parts.store.remove_now(stored)
+    async def _decide(self, exchange: Exchange, cache_key: CacheKey) -> tuple[Decision, float]:
+        """Return what to do by what is in memory, or else by what is behind it; and the instant of that decision."""
+        parts, head = self._parts, exchange.request.head
+        now = parts.clock()
+        decision = parts.lookup.found(cache_key, now).decide(head, parts.policy, now)
+        if parts.lookup.can_look_behind and _may_look_behind(decision) and not parts.collapse.is_busy(cache_key, now):
+            exchange.record("look-behind")
+            found = await parts.lookup.behind(head, cache_key)
+            now = parts.clock()
+            decision = found.decide(head, parts.policy, now)
+        return decision, now
 
     async def _answer(self, exchange: Exchange, cache_key: CacheKey, content: bytes | None) -> Delivery:
         exchange.key = cache_key
-        now = self._parts.clock()
         head = exchange.request.head
-        decision: Decision = reuse.decide(head, self._lookup(cache_key, now), self._parts.policy, now)
+        await self._catch_up(head)
         plan = Plan(cache_key, head, content)
+        delivery = await self._attempt(exchange, plan)
+        if delivery is None:  # another process was quicker; but it may have got another variant
+            delivery = await self._attempt(exchange, replace(plan, is_patient=False))
+        assert delivery is not None
+        return delivery
+
+    async def _attempt(self, exchange: Exchange, plan: Plan) -> Delivery | None:
+        """Do what is to be done now; None when that has changed meanwhile, which only a patient plan can say."""
+        head = plan.head
+        decision, now = await self._decide(exchange, plan.key)
         match decision:
             case Serve() | ServeStale():
                 return serve.serve(self._parts, exchange, decision, plan, now)
@@ -153,6 +162,15 @@ class Cache:
         if head.method == "HEAD":
             return await through.forward_head(self._parts, exchange, plan, reason)
         return await forward.fetch(self._parts, exchange, plan, reason)
+
+
+def _may_look_behind(decision: Decision) -> bool:
+    """Whether another tier can change what is done: not when memory answers, or the origin has to anyway."""
+    match decision:
+        case Serve() | ServeStale() | Forward(Reason.PRECONDITION) | Validate(_, Reason.RELOAD):
+            return False
+        case _:
+            return True
 
 
 def _asks_for_range(head: RequestHead) -> bool:

@@ -5,12 +5,17 @@ Theory
     else a follower; both then await the one ``outcome``, which is known when the response's head is. From there
     on a follower either shares what came or goes its own way; that is for the semantics to say.
 
+    Without a lease the ledger cannot say whether a fetch that is running has been overtaken by a purge, and then its
+    answer is for those who came before it was sent. Who comes later joins the flight that begins when it has ended:
+    one is running and one is queued, however many ask.
+
     A key whose answer could not be shared is marked (hit-for-miss): while the mark lasts nobody waits there, since
     waiting would only turn parallel requests into a queue. A shareable answer lifts the mark at once.
 
 Invariants
     * At most one flight per key is open to joiners, and never one that a purge has overtaken: a request that comes
       after a purge must not be answered by a fetch that began before it.
+    * A flight is queued behind at most one other, which begins it when it ends, whatever became of it.
     * Every flight is resolved exactly once, also when its task dies: then with ``Died``, and whoever was waiting may
       lead a new one.
     * Everything here is synchronous. Who may write: the engine's tasks, one event loop.
@@ -20,6 +25,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -32,7 +38,7 @@ from edgecache.purging.verdict import Verdict
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Birth, StoredResponse
 
-__all__ = ["Collapse", "Died", "Failed", "Filled", "Flight", "Freshened", "Outcome", "Unshared"]
+__all__ = ["Collapse", "Died", "Elsewhere", "Failed", "Filled", "Flight", "Freshened", "Outcome", "Unshared"]
 
 _MAX_MARKS: Final = 10_000
 
@@ -74,27 +80,52 @@ class Died:
     """The task ended without an answer; somebody else may try."""
 
 
-Outcome: TypeAlias = Filled | Freshened | Unshared | Failed | Died
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another process has fetched it meanwhile, and now it is in memory here: everybody looks again."""
+
+
+Outcome: TypeAlias = Filled | Freshened | Unshared | Failed | Died | Elsewhere
 
 
 class Flight:
     """One forwarded request and everybody who waits for it.
 
     Attributes:
-        birth: the ledger's position from before the request was sent.
+        birth: the ledger's position from before the request was sent; None while the flight is queued.
         members: how many wait for the outcome or have not yet attached to its fill.
         wanted: whether the fill is to be finished even when nobody reads it.
+        deserted: whether its leader has left, who would have closed an unshared response.
+        successor: the flight that is queued behind this one.
     """
 
-    __slots__ = ("birth", "key", "members", "outcome", "uri", "wanted")
+    __slots__ = ("_take_off", "birth", "deserted", "key", "members", "outcome", "successor", "uri", "wanted")
 
-    def __init__(self, key: str, uri: str, birth: Birth) -> None:
+    def __init__(self, key: str, uri: str, birth: Birth | None) -> None:
         self.key: Final = key
         self.uri: Final = uri
-        self.birth: Final = birth
+        self.birth = birth
         self.outcome: Final[asyncio.Future[Outcome]] = asyncio.get_running_loop().create_future()
         self.members = 0
         self.wanted = False
+        self.deserted = False
+        self.successor: Flight | None = None
+        self._take_off: Callable[[], None] | None = None
+
+    def when_due(self, take_off: Callable[[], None]) -> None:
+        """Call ``take_off`` when the request may be sent: now, or when its turn has come."""
+        if self.birth is not None:
+            take_off()
+        else:
+            self._take_off = take_off
+
+    def begin(self, birth: Birth) -> None:
+        """The turn of a queued flight has come."""
+        self.birth = birth
+        if self._take_off is not None and (self.members or self.wanted):
+            self._take_off()
+        else:
+            self.resolve(Died())
 
     def resolve(self, outcome: Outcome) -> None:
         """Tell everybody who waits."""
@@ -128,11 +159,14 @@ class Collapse:
         return len(self._flights)
 
     def join(self, key: str, uri: str) -> tuple[Flight, bool]:
-        """Return the flight of a key and whether the caller leads it."""
+        """Return the flight of a key, or the one queued behind it, and whether the caller leads it."""
         flight = self._flights.get(key)
-        if flight is not None and flight.is_open() and self._survives(flight):
+        verdict = None if flight is None or not flight.is_open() else self._verdict(flight)
+        if flight is not None and verdict is Verdict.VALID:
             flight.members += 1
             return flight, False
+        if flight is not None and verdict is Verdict.UNPROVEN:
+            return _queue(flight)
         flight = self.solo(key, uri)
         self._flights[key] = flight
         return flight, True
@@ -148,6 +182,10 @@ class Collapse:
         flight = self._flights.get(key)
         return flight is not None and self._survives(flight)
 
+    def is_busy(self, key: str, now: float) -> bool:
+        """Whether somebody is fetching the key now, or nobody waits for it: no other tier is going to help."""
+        return key in self._flights or self.is_marked(key, now)
+
     def growing(self, key: str) -> Filled | None:
         """Return the response that is on its way under a key, while a request that comes now could share it."""
         flight = self._flights.get(key)
@@ -157,9 +195,13 @@ class Collapse:
         return outcome if isinstance(outcome, Filled) else None
 
     def end(self, flight: Flight) -> None:
-        """Close a flight to joiners."""
+        """Close a flight to joiners, and let the one that is queued behind it begin."""
         if self._flights.get(flight.key) is flight:
             del self._flights[flight.key]
+        successor, flight.successor = flight.successor, None
+        if successor is not None:
+            self._flights.setdefault(successor.key, successor)
+            successor.begin(self._ledger.birth())
 
     def mark(self, key: str, until: float) -> None:
         """Let nobody wait for this key before ``until``."""
@@ -183,4 +225,17 @@ class Collapse:
         return True
 
     def _survives(self, flight: Flight) -> bool:
-        return self._ledger.verdict_of(flight.birth, flight.uri, flight.tags()) is Verdict.VALID
+        return self._verdict(flight) is Verdict.VALID
+
+    def _verdict(self, flight: Flight) -> Verdict:
+        assert flight.birth is not None  # queued ones are not in the table
+        return self._ledger.verdict_of(flight.birth, flight.uri, flight.tags())
+
+
+def _queue(flight: Flight) -> tuple[Flight, bool]:
+    """Return the flight behind this one, and whether the caller leads it."""
+    leads = flight.successor is None
+    if flight.successor is None:
+        flight.successor = Flight(flight.key, flight.uri, None)
+    flight.successor.members += 1
+    return flight.successor, leads

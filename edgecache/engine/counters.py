@@ -9,8 +9,8 @@ Invariants
     * A ``Counters`` belongs to one event loop; only code on that loop writes to it.
     * Counters only grow. What goes up and down (bytes stored, requests in flight) is asked of its
       owner when somebody wants to see it, and is not kept here.
-    * The keys of ``not_storable``, ``forwarded`` and ``request_seconds`` come from closed lists,
-      never from a message: a client cannot make them grow.
+    * The keys of ``not_storable``, ``forwarded``, ``request_seconds``, ``purges`` and ``purge_selectors`` come from
+      closed lists, never from a message: a client cannot make them grow.
     * ``Statistics`` is a value: numbers and mappings of numbers that share nothing with what is still
       being counted, so it may be sent to another process as it is. ``merge`` of several processes is a sum.
 
@@ -111,6 +111,9 @@ class Statistics:
     forwarded: Mapping[str, int]
     request_seconds: Mapping[str, Distribution]
     origin_seconds: Distribution
+    purges: Mapping[str, int]
+    purge_selectors: Mapping[str, int]
+    purge_seconds: Distribution
 
 
 @dataclass(slots=True, eq=False)
@@ -122,6 +125,9 @@ class Counters:
         forwarded: requests sent to the origin, by the reason of RFC 9211 §2.2.
         request_seconds: from a request's head to the last byte of its response, by result word.
         origin_seconds: from sending a request to the origin until its final response's head.
+        purges: purges answered, by the state of their receipt.
+        purge_selectors: their selectors, by kind, ``hard`` or ``soft``, and that state, with spaces between.
+        purge_seconds: from a purge's order to its receipt.
     """
 
     requests: int = _count(
@@ -275,10 +281,19 @@ class Counters:
         "Bytes written to clients.",
         "The traffic of the listener, outward.",
     )
+    purge_matched: int = _count(
+        "responses",
+        "Stored responses that the selectors of purges matched, just before.",
+        "In the memory of the processes that were asked. If it stays at zero while purges come in, their "
+        "selectors are not what the origin calls its tags and URLs.",
+    )
     not_storable: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     forwarded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     request_seconds: dict[str, Histogram] = field(default_factory=lambda: {word: Histogram() for word in RESULTS})
     origin_seconds: Histogram = field(default_factory=Histogram)
+    purges: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    purge_selectors: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    purge_seconds: Histogram = field(default_factory=Histogram)
 
     def statistics(self) -> Statistics:
         """Return a snapshot that counting on does not change."""
@@ -288,6 +303,9 @@ class Counters:
             forwarded=_by_word(self.forwarded),
             request_seconds={word: histogram.statistics() for word, histogram in self.request_seconds.items()},
             origin_seconds=self.origin_seconds.statistics(),
+            purges=_by_word(self.purges),
+            purge_selectors=_by_word(self.purge_selectors),
+            purge_seconds=self.purge_seconds.statistics(),
         )
 
 
@@ -304,6 +322,9 @@ def merge(snapshots: Iterable[Statistics]) -> Statistics:
         forwarded=_sum(part.forwarded for part in parts),
         request_seconds={word: _pool(part.request_seconds[word] for part in parts) for word in RESULTS},
         origin_seconds=_pool(part.origin_seconds for part in parts),
+        purges=_sum(part.purges for part in parts),
+        purge_selectors=_sum(part.purge_selectors for part in parts),
+        purge_seconds=_pool(part.purge_seconds for part in parts),
     )
 
 

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from edgecache.engine.collapse import Collapse, Died, Failed, Filled, Flight, Freshened, Unshared
+from edgecache.engine.collapse import Collapse, Died, Elsewhere, Failed, Filled, Flight, Freshened, Unshared
 from edgecache.engine.combine import combine, completed, whole
 from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Exchange
 from edgecache.engine.fill import Fill
+from edgecache.engine.plan import Plan, forwarded
+from edgecache.engine.turns import Turns
 from edgecache.errors import OriginError, OriginTimeout
-from edgecache.http.message import RequestHead, fields_of
+from edgecache.http.message import RequestHead
 from edgecache.http.ranges import ContentRange
 from edgecache.origin.base import Framing, InterimHandler, Origin, OriginResponse, RequestBody
 from edgecache.purging.base import Ledger
@@ -31,35 +33,14 @@ from edgecache.semantics import freshness, storing, validation
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import may_serve_instead
-from edgecache.semantics.stored import CacheKey, StoredResponse
-from edgecache.stores.base import LocalStore
+from edgecache.semantics.stored import Birth, StoredResponse
+from edgecache.stores.base import Tiers
 from edgecache.stores.body import MemoryBody
 
-__all__ = ["Fetcher", "Plan"]
+__all__ = ["Fetcher"]
 
 _FINISH_BYTES = 1024 * 1024
 """A deserted fill is finished when no more than this is missing; else the origin is spared the rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to send, and what of it is already stored.
-
-    Attributes:
-        key: what the response will be stored under.
-        head: the client's request as it will be judged; conditions and ranges are added or removed when sent.
-        content: content of a QUERY, sent again on each attempt.
-        validate: the stored response whose validators go along.
-        complete: the stored part to be completed, and the missing bytes (first, last inclusive or None).
-        keep_range: send the client's Range on, to store a part.
-    """
-
-    key: CacheKey
-    head: RequestHead
-    content: bytes | None = None
-    validate: StoredResponse | None = None
-    complete: tuple[StoredResponse, int, int | None] | None = None
-    keep_range: bool = False
 
 
 class Fetcher:
@@ -68,12 +49,13 @@ class Fetcher:
     def __init__(
         self,
         origin: Origin,
-        store: LocalStore,
+        store: Tiers,
         ledger: Ledger,
         collapse: Collapse,
         counters: Counters,
         policy: Policy,
         clock: Callable[[], float],
+        turns: Turns | None = None,
     ) -> None:
         self._origin = origin
         self._store = store
@@ -82,6 +64,7 @@ class Fetcher:
         self._counters = counters
         self._policy = policy
         self._clock = clock
+        self._turns = turns
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -90,8 +73,8 @@ class Fetcher:
         return len(self._tasks)
 
     def start(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None = None) -> None:
-        """Run a flight in the background."""
-        self._spawn(self._run(flight, plan, exchange, on_interim))
+        """Run a flight in the background, now or when its turn has come."""
+        flight.when_due(lambda: self._spawn(self._run(flight, plan, exchange, on_interim)))
 
     def start_pump(self, flight: Flight, prototype: StoredResponse, response: OriginResponse) -> None:
         """Fill from a response that is already here, in the background."""
@@ -116,16 +99,24 @@ class Fetcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None) -> None:
+        turn = None
         try:
-            await self._fly(flight, plan, exchange, on_interim)
+            if self._turns is not None and plan.is_patient:
+                turn = await self._turns.take(plan)
+            if turn is not None and turn.is_needless:
+                flight.resolve(Elsewhere())
+            else:
+                await self._fly(flight, plan.unpurged(self._ledger), exchange, on_interim)
         finally:
             self._collapse.end(flight)
             flight.resolve(Died())
+        if self._turns is not None and turn is not None:
+            await self._turns.give_back(turn)  # of one that failed or was cancelled time takes care
 
     async def _fly(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None) -> None:
         request_time = self._clock()
         try:
-            response = await self.send(self._outgoing(plan), plan.content, exchange, on_interim)
+            response = await self.send(plan.outgoing(), plan.content, exchange, on_interim)
         except OriginError as error:
             flight.resolve(Failed(error))
             return
@@ -134,13 +125,6 @@ class Fetcher:
         except BaseException:
             response.close()
             raise
-
-    def _outgoing(self, plan: Plan) -> RequestHead:
-        if plan.complete is not None:
-            return validation.completing(plan.head, *plan.complete)
-        if plan.validate is not None:
-            return validation.condition(plan.head, plan.validate)
-        return plan.head if plan.keep_range else validation.unconditional(plan.head)
 
     async def send(
         self,
@@ -153,7 +137,7 @@ class Fetcher:
     ) -> OriginResponse:
         """Send a request and count it. Raises ``OriginError``."""
         self._counters.origin_requests += 1
-        head = self._forwarded(head)
+        head = forwarded(head, self._policy)
         if content is not None:
             body = RequestBody(_once(content), len(content))
         sent_at = self._clock()
@@ -172,14 +156,6 @@ class Fetcher:
         exchange.origin_status = response.head.status
         exchange.origin_seconds = self._clock() - sent_at
         return response
-
-    def _forwarded(self, head: RequestHead) -> RequestHead:
-        """Add what a proxy adds (RFC 9110 §7.6.3), and what this one can do."""
-        name = self._policy.name
-        pairs = [*head.fields.items(), ("Via", f"1.1 {name}")]
-        if self._policy.surrogate_control:
-            pairs.append(("Surrogate-Capability", f'{name}="Surrogate/1.0"'))
-        return RequestHead(head.method, head.scheme, head.authority, head.target, fields_of(pairs))
 
     async def _judge(
         self, flight: Flight, plan: Plan, exchange: Exchange, response: OriginResponse, request_time: float
@@ -202,7 +178,7 @@ class Fetcher:
             MemoryBody(()),
             self._policy,
             key=plan.key,
-            birth=flight.birth,
+            birth=_birth(flight),
             request_time=request_time,
             response_time=now,
         )
@@ -216,7 +192,7 @@ class Fetcher:
             stored,
             response.head,
             self._policy,
-            birth=flight.birth,
+            birth=_birth(flight),
             request_time=request_time,
             response_time=now,
         )
@@ -253,7 +229,7 @@ class Fetcher:
             # What the origin answers now has taken its place, and cannot be stored (RFC 9111 §4.3.3).
             self._store.remove_now(plan.validate)
         self._collapse.end(flight)
-        if flight.members == 0:
+        if flight.members == 0 or flight.deserted:
             response.close()
         flight.resolve(Unshared(response, reason))
 
@@ -292,7 +268,7 @@ class Fetcher:
             MemoryBody(()),
             self._policy,
             key=plan.key,
-            birth=min(flight.birth, part.birth, key=lambda birth: birth.sequence),
+            birth=min(_birth(flight), part.birth, key=lambda birth: birth.sequence),
             request_time=request_time,
             response_time=now,
             selecting=part.selecting,
@@ -387,6 +363,11 @@ class Fetcher:
             if stored.selecting == part.selecting and self._ledger.verdict(stored) is Verdict.VALID:
                 part = combine(stored, part)
         return whole(part)
+
+
+def _birth(flight: Flight) -> Birth:
+    assert flight.birth is not None  # what is running has begun
+    return flight.birth
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

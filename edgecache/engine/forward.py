@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Final
 
 from edgecache.engine import deliver, serve
-from edgecache.engine.collapse import Died, Failed, Filled, Flight, Freshened, Outcome, Unshared
+from edgecache.engine.collapse import Died, Elsewhere, Failed, Filled, Flight, Freshened, Outcome, Unshared
 from edgecache.engine.deliver import Status
 from edgecache.engine.exchange import Delivery, Exchange
-from edgecache.engine.fetch import Plan
 from edgecache.engine.parts import FWD, Parts, detail_of, unlike_200
+from edgecache.engine.plan import Plan
 from edgecache.errors import OriginError
 from edgecache.http import ranges
 from edgecache.http.message import RequestHead
@@ -34,28 +34,34 @@ _MAX_WAITS: Final = 4
 """How many other requests' fetches one request waits for, each having turned out to be no answer to it."""
 
 
-async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) -> Delivery:
-    """Forward once for everybody who asks now, and deliver what comes."""
+async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) -> Delivery | None:
+    """Forward once for everybody who asks now, and deliver what comes.
+
+    None when another process has forwarded it meanwhile, and what came is in memory here.
+    """
     parts.counters.forwarded[FWD[reason]] += 1
     flight_key = _flight_key(parts, plan)
     may_wait = True
     for attempt in itertools.count():
         now = parts.clock()
-        plan = _unpurged(parts, plan)
         if may_wait and attempt < _MAX_WAITS and not parts.collapse.is_marked(flight_key, now):
             flight, leads = parts.collapse.join(flight_key, plan.head.target_uri)
         else:
             flight, leads = parts.collapse.solo(flight_key, plan.head.target_uri), True
+            plan = replace(plan, is_patient=False)
         if leads:
             exchange.record("validate" if plan.validate is not None else "fetch")
             parts.fetcher.start(flight, plan, exchange, exchange.request.on_interim)
         else:
             exchange.record("wait")
+        is_early = flight.birth is None  # came before the request was sent
         try:
             outcome = await outcome_of(flight, leads)
+            if isinstance(outcome, Elsewhere) and plan.is_patient:
+                return None
             if leads:
                 return _lead(parts, exchange, plan, reason, flight, outcome)
-            delivery = _follow(parts, exchange, plan, reason, flight, outcome)
+            delivery = _follow(parts, exchange, plan, reason, flight, outcome, is_early=is_early)
             if delivery is not None:
                 return delivery
         finally:
@@ -63,7 +69,7 @@ async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) ->
         if isinstance(outcome, Filled) and (variant := _other_variant(outcome, plan)) is not None:
             flight_key = f"{_flight_key(parts, plan)} {variant}"
         else:
-            may_wait = isinstance(outcome, Died) or _is_overtaken(parts, outcome)
+            may_wait = isinstance(outcome, Died | Elsewhere) or _is_overtaken(parts, outcome)
     raise AssertionError("the last attempt leads, and a leader always answers")
 
 
@@ -89,7 +95,7 @@ def _lead(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, flight: 
             return serve.serve_instead(parts, exchange, plan, reason, None, now) or serve.fail(
                 parts, exchange, fwd, error, now
             )
-        case Died():
+        case Died() | Elsewhere():
             return serve.fail(parts, exchange, fwd, OriginError("the fetch was cancelled"), now)
 
 
@@ -109,19 +115,24 @@ def _alone(
 
 
 def _follow(
-    parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, flight: Flight, outcome: Outcome
+    parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, flight: Flight, outcome: Outcome, *, is_early: bool
 ) -> Delivery | None:
-    """Deliver the outcome to a request that waited for it; None when it has to see for itself."""
+    """Deliver the outcome to a request that waited for it; None when it has to see for itself.
+
+    To one that came before the fetch was sent, no purge is newer than its answer.
+    """
     now = parts.clock()
     fwd = FWD[reason]
     match outcome:
         case Freshened(response):
-            if not _may_share(parts, response, plan.head, now):
+            if not (is_early or _is_valid(parts, response)) or not _may_share(parts, response, plan.head, now):
                 return None
             _share(parts, exchange)
             return serve.from_store(parts, exchange, response, Status(fwd, 304, collapsed=True), now)
         case Filled(_, fill, prototype):
-            if fill.spilled or fill.failed or not _may_share(parts, prototype, plan.head, now):
+            if fill.spilled or fill.failed or not (is_early or _is_valid(parts, prototype)):
+                return None
+            if not _may_share(parts, prototype, plan.head, now):
                 return None
             _share(parts, exchange)
             return serve.from_fill(parts, exchange, flight, outcome, Status(fwd, collapsed=True), now)
@@ -132,32 +143,26 @@ def _follow(
             return serve.serve_instead(parts, exchange, plan, reason, None, now) or serve.fail(
                 parts, exchange, fwd, error, now
             )
-        case Died():
+        case Died() | Elsewhere():
             return None
 
 
 def _may_share(parts: Parts, response: StoredResponse, head: RequestHead, now: float) -> bool:
     """Whether what answered one request may answer this one: as if it had been stored when this one came."""
-    if parts.ledger.verdict(response) is not Verdict.VALID:
-        return False
     return isinstance(reuse.decide(head, (response,), parts.policy, now), Serve | ServeStale)
+
+
+def _is_valid(parts: Parts, response: StoredResponse) -> bool:
+    return parts.ledger.verdict(response) is Verdict.VALID
 
 
 def _is_overtaken(parts: Parts, outcome: Outcome) -> bool:
     """Whether a purge has come between: then all who waited share one new fetch."""
     match outcome:
         case Filled(prototype=response) | Freshened(response):
-            return parts.ledger.verdict(response) is not Verdict.VALID
+            return not _is_valid(parts, response)
         case _:
             return False
-
-
-def _unpurged(parts: Parts, plan: Plan) -> Plan:
-    """Return the plan without stored responses purged since it was made: no 304 and no 206 may revive them."""
-    stored = plan.validate if plan.complete is None else plan.complete[0]
-    if stored is None or parts.ledger.verdict(stored) is not Verdict.INVALID:
-        return plan
-    return replace(plan, validate=None, complete=None)
 
 
 def _share(parts: Parts, exchange: Exchange) -> None:
@@ -186,6 +191,7 @@ async def outcome_of(flight: Flight, leads: bool) -> Outcome:
     try:
         return await asyncio.shield(flight.outcome)
     except asyncio.CancelledError:
+        flight.deserted = flight.deserted or leads
         if leads and flight.outcome.done() and isinstance(outcome := flight.outcome.result(), Unshared):
             outcome.response.close()
         raise

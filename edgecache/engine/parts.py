@@ -13,11 +13,12 @@ from typing import Final
 from edgecache.engine.collapse import Collapse
 from edgecache.engine.counters import Counters
 from edgecache.engine.fetch import Fetcher
+from edgecache.engine.lookup import Lookup
 from edgecache.http.cache_status import Fwd
 from edgecache.purging.base import Ledger
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
-from edgecache.stores.base import LocalStore
+from edgecache.stores.base import Tiers
 
 __all__ = ["FWD", "Parts", "detail_of", "unlike_200"]
 
@@ -26,6 +27,8 @@ FWD: Final = {
     Reason.VARY_MISS: Fwd.VARY_MISS,
     Reason.STALE: Fwd.STALE,
     Reason.NO_CACHE: Fwd.STALE,
+    Reason.UNPROVEN: Fwd.STALE,
+    Reason.CLOCK: Fwd.STALE,
     Reason.RELOAD: Fwd.REQUEST,
     Reason.PARTIAL: Fwd.PARTIAL,
     Reason.METHOD: Fwd.METHOD,
@@ -40,8 +43,9 @@ FWD: Final = {
 class Parts:
     """The means of one process's engine. ``clock`` gives POSIX seconds."""
 
-    store: LocalStore
+    store: Tiers
     ledger: Ledger
+    lookup: Lookup
     collapse: Collapse
     fetcher: Fetcher
     counters: Counters

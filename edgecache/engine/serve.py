@@ -8,8 +8,8 @@ from edgecache.engine import deliver
 from edgecache.engine.collapse import Filled, Flight
 from edgecache.engine.deliver import Status
 from edgecache.engine.exchange import Delivery, Exchange, Request
-from edgecache.engine.fetch import Plan
 from edgecache.engine.parts import FWD, Parts
+from edgecache.engine.plan import Plan
 from edgecache.errors import OriginError, OriginTimeout
 from edgecache.http.cache_status import Fwd
 from edgecache.http.message import RequestHead
@@ -46,9 +46,12 @@ def _refresh(parts: Parts, exchange: Exchange, plan: Plan) -> None:
     head = plan.head
     if head.method == "HEAD":
         head = RequestHead("GET", head.scheme, head.authority, head.target, head.fields)
-    flight, _ = parts.collapse.join(plan.key, head.target_uri)
-    flight.members = 0
+    flight, leads = parts.collapse.join(plan.key, head.target_uri)
+    flight.members -= 1
     flight.wanted = True
+    if not leads:
+        return
+    flight.deserted = True
     background = Exchange(Request(head), parts.clock(), plan.key)
     parts.fetcher.start(flight, replace(plan, head=head), background)
 

@@ -9,14 +9,13 @@ from edgecache.engine import deliver, serve
 from edgecache.engine.collapse import Filled
 from edgecache.engine.deliver import Status
 from edgecache.engine.exchange import Delivery, Exchange
-from edgecache.engine.fetch import Plan
 from edgecache.engine.forward import outcome_of
 from edgecache.engine.parts import FWD, Parts, detail_of, unlike_200
+from edgecache.engine.plan import Plan
 from edgecache.errors import ClientError, OriginError
 from edgecache.http.cache_status import Fwd
 from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.origin.base import Framing, OriginResponse
-from edgecache.purging.base import MAX_SELECTORS
 from edgecache.purging.selector import Kind, Selector
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics import freshness, invalidation, key, storing, validation
@@ -69,8 +68,7 @@ async def pass_through(parts: Parts, exchange: Exchange, reason: Reason) -> Deli
     parts.counters.passes += 1
     parts.counters.forwarded[FWD[reason]] += 1
     request = exchange.request
-    flight = parts.collapse.solo(request.head.target_uri, request.head.target_uri)
-    sent_at = parts.clock()
+    birth, sent_at = parts.ledger.birth(), parts.clock()
     try:
         response = await parts.fetcher.send(
             request.head, None, exchange, request.on_interim, request.body, request.upgrade
@@ -80,7 +78,7 @@ async def pass_through(parts: Parts, exchange: Exchange, reason: Reason) -> Deli
     except ClientError as error:
         return blame_client(parts, exchange, reason, error)
     now = parts.clock()
-    was_valid = parts.ledger.verdict_of(flight.birth, flight.uri) is Verdict.VALID
+    was_valid = parts.ledger.verdict_of(birth, request.head.target_uri) is Verdict.VALID
     await _invalidate(parts, exchange, response.head)
     if was_valid and _may_store_answer(parts, request.head, response, sent_at, now):
         return await _store_answer(parts, exchange, response, sent_at, now)
@@ -98,15 +96,14 @@ def blame_client(parts: Parts, exchange: Exchange, reason: Reason, error: Client
 
 
 async def _invalidate(parts: Parts, exchange: Exchange, head: ResponseHead) -> None:
-    """RFC 9111 §4.4 and RFC 9875 §3. In force here at once; what other processes apply is not waited for."""
+    """RFC 9111 §4.4 and RFC 9875 §3. In force here at once; in other processes as soon as they hear of it."""
     request = exchange.request.head
     uris = invalidation.invalidated_uris(request, head)
     groups = invalidation.invalidated_groups(request, head)
     if uris or groups:
         exchange.record("invalidate")
         selectors = [*_urls(uris), *(Selector(Kind.TAG, group) for group in groups)]
-        for start in range(0, len(selectors), MAX_SELECTORS):
-            await parts.ledger.purge(selectors[start : start + MAX_SELECTORS], patience=0.0)
+        await parts.ledger.invalidate(selectors)
         parts.counters.invalidations += len(uris)
         parts.counters.group_invalidations += len(groups)
 
@@ -139,7 +136,7 @@ async def _store_answer(
         MemoryBody(()),
         parts.policy,
         key=key.primary(head),
-        birth=flight.birth,
+        birth=parts.ledger.birth(),
         request_time=sent_at,
         response_time=now,
     )

@@ -37,6 +37,8 @@ class Reason(enum.StrEnum):
     VARY_MISS = "vary-miss", "what is stored was selected by other request fields (RFC 9111 §4.1)"
     STALE = "stale", "the current age has reached the freshness lifetime (RFC 9111 §4.2)"
     NO_CACHE = "no-cache", "the response must be validated before each reuse (RFC 9111 §5.2.2.4)"
+    UNPROVEN = "unproven", "whether it was purged cannot be said now, so the origin has to confirm it"
+    CLOCK = "clock", "received at a time that has not come yet: a clock was wrong, so its age is not known"
     RELOAD = "reload", "the request asks for validation: no-cache, max-age or min-fresh (RFC 9111 §5.2.1)"
     PARTIAL = "partial", "only some bytes of the representation are stored (RFC 9111 §3.3)"
     METHOD = "method", "the method's responses are not reused (RFC 9111 §2)"

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecache.engine.counters import BOUNDS, COUNTERS, RESULTS, Counters, Histogram, Statistics, merge
+from edgecache.purging.receipt import State
 
 DURATIONS = st.floats(min_value=0, max_value=1e6, allow_nan=False)
 
@@ -28,6 +29,9 @@ def busy() -> Counters:
         for _ in range(value):
             counters.request_seconds[word].observe(0.5)
     counters.origin_seconds.observe(2.0)
+    counters.purges[State.CONFIRMED] += 4
+    counters.purge_selectors["tag hard confirmed"] += 5
+    counters.purge_seconds.observe(0.01)
     return counters
 
 
@@ -109,6 +113,8 @@ def test_merging_adds_everything_up():
     other.hits += 100
     other.forwarded["stale"] += 7
     other.request_seconds["hit"].observe(3.0)
+    other.purges[State.PARTIAL] += 1
+    other.purge_seconds.observe(3.0)
     both = merge([one.statistics(), other.statistics()])
     assert both.counts["hits"] == one.hits + 100
     assert both.counts["misses"] == one.misses
@@ -117,6 +123,9 @@ def test_merging_adds_everything_up():
     assert both.request_seconds["hit"].count == 1
     assert both.request_seconds["hit"].total == 3.0
     assert both.origin_seconds == one.origin_seconds.statistics()
+    assert both.purges == {"confirmed": 4, "partial": 1}
+    assert both.purge_selectors == {"tag hard confirmed": 5}
+    assert both.purge_seconds.total == 3.01
 
 
 def test_merging_one_changes_nothing_and_merging_none_is_zero():

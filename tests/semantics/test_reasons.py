@@ -57,6 +57,8 @@ SEMANTICS: dict[Reason, Reason | None] = {
 }
 
 ENGINE = {
+    Reason.UNPROVEN,
+    Reason.CLOCK,
     Reason.VALIDATED,
     Reason.COLLAPSED,
     Reason.UPGRADE,

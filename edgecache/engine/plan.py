@@ -1,0 +1,65 @@
+"""What is going to be sent to the origin: the client's request, made fit for what is already stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from edgecache.http.message import RequestHead, fields_of
+from edgecache.purging.base import Ledger
+from edgecache.purging.verdict import Verdict
+from edgecache.semantics import validation
+from edgecache.semantics.policy import Policy
+from edgecache.semantics.stored import CacheKey, StoredResponse
+
+__all__ = ["MIN_SEQUENCE", "Plan", "forwarded"]
+
+MIN_SEQUENCE: Final = "edgecache-min-seq"
+"""Request field: a purge's sequence, which this process has to know before it answers. Meant for nobody else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to send, and what of it is already stored.
+
+    Attributes:
+        key: what the response will be stored under.
+        head: the client's request as it will be judged; conditions and ranges are added or removed when sent.
+        content: content of a QUERY, sent again on each attempt.
+        validate: the stored response whose validators go along.
+        complete: the stored part to be completed, and the missing bytes (first, last inclusive or None).
+        keep_range: send the client's Range on, to store a part.
+        is_patient: whether to wait for another process that is fetching the same.
+    """
+
+    key: CacheKey
+    head: RequestHead
+    content: bytes | None = None
+    validate: StoredResponse | None = None
+    complete: tuple[StoredResponse, int, int | None] | None = None
+    keep_range: bool = False
+    is_patient: bool = True
+
+    def unpurged(self, ledger: Ledger) -> Plan:
+        """Return the plan without stored responses purged since it was made: no 304 and no 206 may revive them."""
+        stored = self.validate if self.complete is None else self.complete[0]
+        if stored is None or ledger.verdict(stored) is not Verdict.INVALID:
+            return self
+        return replace(self, validate=None, complete=None)
+
+    def outgoing(self) -> RequestHead:
+        """Return the request with the conditions and ranges that the plan needs, and no others."""
+        if self.complete is not None:
+            return validation.completing(self.head, *self.complete)
+        if self.validate is not None:
+            return validation.condition(self.head, self.validate)
+        return self.head if self.keep_range else validation.unconditional(self.head)
+
+
+def forwarded(head: RequestHead, policy: Policy) -> RequestHead:
+    """Add what a proxy adds (RFC 9110 §7.6.3), and what this one can do; drop what was meant for it alone."""
+    pairs = [pair for pair in head.fields.items() if pair[0].lower() != MIN_SEQUENCE]
+    pairs.append(("Via", f"1.1 {policy.name}"))
+    if policy.surrogate_control:
+        pairs.append(("Surrogate-Capability", f'{policy.name}="Surrogate/1.0"'))
+    return RequestHead(head.method, head.scheme, head.authority, head.target, fields_of(pairs))

@@ -1,0 +1,79 @@
+"""One process at a time fetches what is missing: the others wait, and find it in the shared tier.
+
+Theory
+    Within a process collapsing sees to it; between processes a lock in the shared store does, when the operator wants
+    to pay a round trip per miss for it. Whoever gets the lock looks once more, since the one before may just have
+    finished; whoever does not get it waits until it is free, or for a while, and then looks.
+
+Invariants
+    * A lock is a hint: nothing is wrong when two fetch, and nobody waits longer than ``seconds``.
+    * It is given back only when what was fetched is where others find it.
+
+Called by ``engine.fetch``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from edgecache.engine.lookup import Lookup
+from edgecache.engine.plan import Plan
+from edgecache.semantics.policy import Policy
+from edgecache.semantics.reuse import Serve
+from edgecache.semantics.stored import CacheKey
+from edgecache.stores.base import FillLock, Tiers
+
+__all__ = ["Turn", "Turns"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Leave to fetch.
+
+    Attributes:
+        owner: proof of holding the lock; None for leave without it.
+        is_needless: another process has fetched it, and it is in memory now.
+    """
+
+    key: CacheKey
+    owner: object | None
+    is_needless: bool
+
+
+class Turns:
+    """Takes and gives back turns. ``seconds`` is how long a process has the lock, and how long others wait."""
+
+    def __init__(
+        self,
+        lock: FillLock,
+        seconds: float,
+        store: Tiers,
+        lookup: Lookup,
+        policy: Policy,
+        clock: Callable[[], float],
+    ) -> None:
+        self._lock: Final = lock
+        self._seconds: Final = seconds
+        self._store: Final = store
+        self._lookup: Final = lookup
+        self._policy: Final = policy
+        self._clock: Final = clock
+
+    async def take(self, plan: Plan) -> Turn | None:
+        """Return when it is this process's turn, or no turn is needed, or waiting for it took too long."""
+        if plan.keep_range or plan.complete is not None:
+            return None
+        owner = await self._lock.acquire(plan.key, self._seconds)
+        if owner is None:
+            await self._lock.released(plan.key, self._seconds)
+        found = await self._lookup.behind(plan.head, plan.key)
+        decision = found.decide(plan.head, self._policy, self._clock())
+        return Turn(plan.key, owner, isinstance(decision, Serve))
+
+    async def give_back(self, turn: Turn) -> None:
+        """Let the next one look."""
+        if turn.owner is not None:
+            await self._store.written(turn.key)
+            await self._lock.release(turn.owner)
