@@ -3,9 +3,9 @@
 The only module that may import every floor. Nothing is decided here; things are made, connected, started in the order
 in which they depend on one another, and stopped in the opposite order.
 
-Stopping, when asked the first time: readiness goes off, the public listener accepts nobody new, running responses
-finish (``drain_timeout``), then fetches, origin connections, the admin listener and the log are closed. Asked again,
-what is still open is reset.
+Stopping: readiness goes off, the public listener accepts nobody new, running responses finish (``drain_timeout``),
+then fetches, origin connections, the admin listener and the log are closed. Who runs it, and when, is told by
+``processes``: each worker makes one edge.
 """
 
 from __future__ import annotations
@@ -13,67 +13,107 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Final
-
-from aiohttp import web
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Final
 
 from edgecache import __version__
 from edgecache.edges.access_log import LineWriter, access_log
 from edgecache.edges.admin import AdminState, Check, make_admin
+from edgecache.edges.admin_listener import AdminListener
 from edgecache.edges.config import Config
 from edgecache.edges.finished import Aborted, Finished, FinishedSink
-from edgecache.edges.listener import Listener, parse_listen
-from edgecache.edges.purge_api import Purging
+from edgecache.edges.listener import Listener
+from edgecache.edges.purge_method import PurgeMethod
+from edgecache.edges.purges import Purges, Purging
 from edgecache.edges.server import EdgeServer
+from edgecache.edges.siblings import Siblings
 from edgecache.edges.token_file import LocalToken
 from edgecache.edges.tokens import Tokens, environment_token
 from edgecache.engine.cache import Cache
 from edgecache.engine.counters import Counters
-from edgecache.errors import ConfigError
+from edgecache.engine.matching import Matching
+from edgecache.engine.sweep import Sweeper
 from edgecache.origin.upstreams import Upstreams
+from edgecache.processes.scoreboard import Numbers, Shown
+from edgecache.purging.distributed import boottime
 from edgecache.purging.local import LocalLedger
-from edgecache.purging.selector import Selector, target_of
-from edgecache.purging.verdict import Verdict
+from edgecache.shared import shared_by
 from edgecache.stores.memory import MemoryStore
+from edgecache.stores.tiered import TieredStore
 
-__all__ = ["Edge", "compose", "run"]
+if TYPE_CHECKING:
+    from edgecache.processes.inheritance import Inheritance
+
+__all__ = ["Edge", "compose"]
+
+_logger = logging.getLogger(__name__)
+
+_WAIT_FOR_LOG: Final = 1.0
+"""Seconds in which the purge log is expected to answer before connections are accepted without it."""
 
 
 class Edge:
-    """One process's edge, made within a running loop. ``start``, then ``drain`` or ``force``, then ``close``."""
+    """One process's edge, made within a running loop. ``start``, ``open``; ``drain`` or ``force``; ``close``."""
 
     def __init__(
-        self, config: Config, *, clock: Callable[[], float] = time.time, environ: Mapping[str, str] = os.environ
+        self,
+        config: Config,
+        *,
+        clock: Callable[[], float] = time.time,
+        steady: Callable[[], float] = boottime,
+        environ: Mapping[str, str] = os.environ,
+        inheritance: Inheritance | None = None,
     ) -> None:
-        """Raise ``ConfigError`` for what only shows when things are put together."""
+        """``clock`` gives POSIX seconds; ``steady``, for leases, seconds that neither jump nor stop.
+
+        ``inheritance`` is what a worker gets from its supervisor; an edge without one makes its own sockets.
+        Raise ``ConfigError`` for what only shows when things are put together.
+        """
         self.counters: Final = Counters()
-        self.store: Final = MemoryStore(config.cache.memory, max_variants=config.cache.max_variants)
-        self.ledger: Final = LocalLedger()
+        self.memory: Final = MemoryStore(config.cache.memory, max_variants=config.cache.max_variants)
+        self.shared: Final = shared_by(config, clock, steady)
+        self.store: Final = self._tiers()
+        self.ledger: Final = LocalLedger() if self.shared is None else self.shared.ledger
         self.origin: Final = Upstreams(config.origin.settings())
-        self.cache: Final = Cache(self.origin, self.store, self.ledger, self.counters, config.cache.policy(), clock)
+        lock = None if self.shared is None or self.shared.lock is None else (self.shared.lock, config.redis.fill_lock)
+        policy = config.cache.policy()
+        self.cache: Final = Cache(self.origin, self.store, self.ledger, self.counters, policy, clock, lock)
         self._writer = None if config.log.access == "off" else LineWriter(config.log.file)
         sinks = [_counting(self.counters)]
         if self._writer is not None:
             sinks.append(access_log(self._writer, config.log.access))
+        given = inheritance
+        self.local_token: Final = given.token if given else LocalToken(environ)
+        purges = Purges(self._purging(self._tokens(config, environ), clock, given))
         settings = config.server.settings()
-        self._server: Final = EdgeServer(self.cache, settings, _all(sinks))
-        self.public: Final = Listener(self._server, settings, self._connection)
-        self._admin_address: Final = parse_listen(config.admin.listen)
-        self.local_token: Final = LocalToken(environ)
-        purging = Purging(ledger=self.ledger, matching=self._matching, tokens=self._tokens(config, environ), now=clock)
-        admin = make_admin(self._admin_state(clock), names=config.admin.names, purging=purging)
-        self._admin: Final = web.AppRunner(admin, access_log=None)
+        self._server: Final = EdgeServer(self.cache, settings, _all(sinks), PurgeMethod(purges))
+        self.sweeper: Final = Sweeper(self.memory, self.ledger)
+        self.public: Final = Listener(self._server, settings, self._connection, given.public if given else ())
+        self.shown: Final = Shown(self._numbers, given.seat if given else None)
+        admin = make_admin(self._admin_state(clock), names=config.admin.names, purges=purges)
+        self._admin: Final = AdminListener(
+            admin, config.admin.listen, given.admin if given else (), given.own_socket if given else None
+        )
         self._started = False
+
+    @property
+    def connections(self) -> int:
+        """How many connections of clients are open."""
+        return self._server.connections
 
     @property
     def admin_addresses(self) -> list[object]:
         """Where the admin listener is bound, as ``getsockname`` tells."""
-        return list(self._admin.addresses)
+        return self._admin.addresses
+
+    def _tiers(self) -> TieredStore:
+        if self.shared is None:
+            return TieredStore(self.memory)
+        return TieredStore(self.memory, self.shared.store, self.shared.behind, self._store_failed)
+
+    def _store_failed(self) -> None:
+        self.counters.store_failures += 1
 
     def _tokens(self, config: Config, environ: Mapping[str, str]) -> Tokens:
         """Who may purge: those of the configuration, of the environment, and of this machine's commands."""
@@ -82,34 +122,54 @@ class Edge:
             tokens.append(from_environment)
         return Tokens(tokens)
 
-    def _matching(self, selectors: Sequence[Selector], limit: int) -> tuple[int, list[str]]:
-        """Count what is stored here and matches; return also up to ``limit`` of the URIs."""
-        matchers = [selector.matcher() for selector in selectors]
-        found: dict[str, None] = {}
-        count = 0
-        for stored in self.store.responses():
-            target = target_of(stored.uri)
-            is_meant = any(matches(target, stored.tags) for matches in matchers)
-            if is_meant and self.ledger.verdict(stored) is not Verdict.INVALID:
-                count += 1
-                if len(found) < limit:
-                    found[stored.uri] = None
-        return count, list(found)
+    def _purging(self, tokens: Tokens, clock: Callable[[], float], given: Inheritance | None) -> Purging:
+        own = self.local_token.authorization
+        return Purging(
+            ledger=self.ledger,
+            matching=Matching(self.memory, self.ledger),
+            tokens=tokens,
+            siblings=Siblings(given.siblings, authorization=own) if given else Siblings(),
+            counters=self.counters,
+            now=clock,
+        )
 
     def _connection(self) -> asyncio.Protocol:
         self.counters.connections += 1
         return self._server()
 
     async def start(self) -> None:
-        """Begin to listen; raise ``ConfigError`` when an address cannot be had."""
-        await self._admin.setup()
-        site = _site(self._admin, self._admin_address)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ConfigError(f"the admin listener cannot start: {error.strerror or error}") from None
+        """Get ready, short of accepting connections."""
+        await self._hear_of_purges()
+        self.sweeper.start()
+
+    async def open(self) -> None:
+        """Begin to accept; raise ``ConfigError`` when an address cannot be had."""
+        await self._admin.start()
         await self.public.start()
         self._started = True
+
+    async def _hear_of_purges(self) -> None:
+        """Begin to keep in step with other processes; a log that does not answer is not waited for long."""
+        starting = asyncio.ensure_future(self.ledger.start())
+        await asyncio.wait((starting,), timeout=_WAIT_FOR_LOG)
+        if not (starting.done() and starting.result()):
+            _logger.warning("the purge log cannot be reached yet: the edge serves on, and asks the origin each time")
+        elif self.shared is not None:
+            await self.shared.advise()
+
+    def stop_serving(self) -> None:
+        """Answer nothing from the store any more where a successor's purges would not be heard."""
+        self.ledger.retire()
+
+    async def retire(self, *, last: bool) -> None:
+        """Accept nobody, and answer nothing from the store that a successor's purges may concern.
+
+        Who waits at the public sockets is left to the successor, unless this was the ``last`` to poll them.
+        """
+        self._started = False
+        self.stop_serving()
+        await self._admin.leave()
+        await self.public.leave(last=last)
 
     async def drain(self) -> bool:
         """Stop accepting and let running responses finish; return whether all did."""
@@ -122,10 +182,12 @@ class Edge:
 
     async def close(self) -> None:
         """Release everything; the edge is not used afterwards."""
+        await self.sweeper.close()
         await self.public.force()
         await self.cache.close()
         await self.origin.close()
-        await self._admin.cleanup()
+        await self._admin.close()
+        await self.ledger.close()
         await self.store.close()
         if self._writer is not None:
             await asyncio.to_thread(self._writer.close)
@@ -138,75 +200,59 @@ class Edge:
     def _admin_state(self, clock: Callable[[], float]) -> AdminState:
         return AdminState(
             version=__version__,
-            counters=self.counters,
-            store_statistics=lambda: {"memory": self.store.statistics()},
-            in_flight=lambda: self.cache.in_flight,
-            access_log=None if self._writer is None else self._writer.statistics,
+            counters=self.shown,
+            store_statistics=self.shown.stores,
+            in_flight=self.shown.in_flight,
+            access_log=None if self._writer is None else self.shown.access_log,
+            supervision=self.shown.supervision,
+            tiers=self.shown.tiers,
+            ledger=self.shown.ledger,
             ready=self._ready,
             started=clock(),
             now=clock,
         )
 
+    def _numbers(self) -> Numbers:
+        log = None if self._writer is None else self._writer.statistics()
+        return Numbers(
+            self.counters.statistics(),
+            self.store.statistics(),
+            self.cache.in_flight,
+            log,
+            tiers={} if self.shared is None else {"redis": self.shared.counts()},
+            ledger=self._ledger_state(),
+        )
+
+    def _ledger_state(self) -> dict[str, int]:
+        leased = self.shared is None or self.shared.ledger.leased()
+        failed = self.shared is not None and self.shared.ledger.failure != ""
+        return {"leased": int(leased), "sequence": self.ledger.sequence, "failed": int(failed)}
+
     def _ready(self) -> tuple[bool, list[Check]]:
-        return self._started, [Check("accepting", self._started, "" if self._started else "starting or draining")]
+        accepting = Check("accepting", self._started, "" if self._started else "starting or draining")
+        return self._started, [accepting, *(self.shared.checks() if self.shared is not None else ())]
 
 
-async def compose(config: Config, *, clock: Callable[[], float] = time.time) -> Edge:
-    """Return a started edge; raise ``ConfigError`` when it cannot start, with nothing left open."""
-    edge = Edge(config, clock=clock)
+async def compose(
+    config: Config,
+    *,
+    clock: Callable[[], float] = time.time,
+    steady: Callable[[], float] = boottime,
+    inheritance: Inheritance | None = None,
+) -> Edge:
+    """Return a started edge; raise ``ConfigError`` when it cannot start, with nothing left open.
+
+    It accepts connections, but with an ``inheritance`` only when it is opened.
+    """
+    edge = Edge(config, clock=clock, steady=steady, inheritance=inheritance)
     try:
         await edge.start()
+        if inheritance is None:
+            await edge.open()
     except BaseException:
         await edge.close()
         raise
     return edge
-
-
-def run(config: Config, announce: Callable[[str], None] = lambda address: None) -> int:
-    """Run an edge until it is told to stop; return the exit code: 0, or 1 when responses were cut off.
-
-    ``announce`` is called with the public URL (or ``unix:PATH``) once connections are accepted. Raises
-    ``ConfigError`` when the edge cannot start.
-    """
-    logging.basicConfig(
-        level=config.log.level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(config, announce))
-
-
-async def _serve(config: Config, announce: Callable[[str], None]) -> int:
-    edge = await compose(config)
-    stop, again = asyncio.Event(), asyncio.Event()
-
-    def told_to_stop() -> None:
-        (again if stop.is_set() else stop).set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told_to_stop)
-    loop.add_signal_handler(signal.SIGUSR1, edge.reopen_log)
-    try:
-        edge.local_token.write(edge.admin_addresses)
-        announce(_public_url(config, edge.public.addresses[0]))
-        await stop.wait()
-        return 0 if await _drained(edge, again) else 1
-    finally:
-        edge.local_token.remove()
-        await edge.close()
-
-
-async def _drained(edge: Edge, again: asyncio.Event) -> bool:
-    """Drain, until done or told again; return whether every response came to its end."""
-    draining = asyncio.ensure_future(edge.drain())
-    waiting = asyncio.ensure_future(again.wait())
-    await asyncio.wait((draining, waiting), return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    if not draining.done():
-        await edge.force()
-        await draining
-        return False
-    return draining.result()
 
 
 def _counting(counters: Counters) -> FinishedSink:
@@ -230,25 +276,3 @@ def _all(sinks: list[FinishedSink]) -> FinishedSink:
             sink(finished)
 
     return each
-
-
-def _site(runner: web.AppRunner, address: tuple[str, int] | Path) -> web.BaseSite:
-    if isinstance(address, Path):
-        return web.UnixSite(runner, str(address))
-    host, port = address
-    return web.TCPSite(runner, host or None, port)
-
-
-def _public_url(config: Config, address: str) -> str:
-    if address.startswith("unix:"):
-        return address
-    return f"{'https' if config.server.tls_cert else 'http'}://{address}"
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it installs; else the loop of the standard library."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    return uvloop.new_event_loop

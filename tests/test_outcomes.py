@@ -16,7 +16,7 @@ from typing import Final, TypeAlias
 import pytest
 
 from edgecache.app import compose
-from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Server
+from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Redis, Server
 from edgecache.engine.counters import COUNTERS, RESULTS, Statistics
 from edgecache.http.cache_status import Fwd
 from edgecache.semantics.reason import Reason
@@ -24,8 +24,8 @@ from tests.scenarios.composed import settled, until
 from tests.scenarios.conftest import RunningEdge
 from tests.scenarios.rig import ClientResponse, FakeClock, FieldsLike, Hold, Reply, ScriptedOrigin
 
-UNPRODUCED: Final = {"miss", "store_failures"}
-"""What nothing brings about: a word for those who do not tell why, and failures that memory does not have."""
+UNPRODUCED: Final = {"miss"}
+"""What nothing brings about: a word for those who do not tell why."""
 
 FRESH: Final = "max-age=60"
 LARGEST: Final = 1000
@@ -228,6 +228,23 @@ async def a_request_that_is_none(stage: Stage) -> None:
     await stage.get({"Host": "a b"})
 
 
+async def a_clock_set_back(stage: Stage) -> None:
+    await stage.stored()
+    stage.clock.advance(-3600)
+    await stage.get()
+
+
+async def without_redis(stage: Stage) -> None:
+    """Nobody says what is purged: the origin has to."""
+    await stage.stored()
+    await stage.get()
+
+
+async def a_purge_of_what_is_stored(stage: Stage) -> None:
+    await stage.stored()
+    await stage.get(method="PURGE")
+
+
 async def a_client_that_leaves(stage: Stage) -> None:
     hold = Hold()
     much = 2 * 1024 * 1024
@@ -250,6 +267,8 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.VARY_MISS: another_variant,
     Reason.STALE: a_change,
     Reason.NO_CACHE: no_cache,
+    Reason.UNPROVEN: without_redis,
+    Reason.CLOCK: a_clock_set_back,
     Reason.RELOAD: a_reload,
     Reason.PARTIAL: a_part,
     Reason.METHOD: an_unsafe_method,
@@ -301,6 +320,7 @@ COUNTED: Final[dict[str, Story]] = {
     "synthesized": only_if_cached,
     "refused_storing": answered(),
     "stored": a_miss,
+    "store_failures": without_redis,
     "fills": a_miss,
     "fills_aborted": a_broken_body,
     "fills_abandoned": a_client_that_leaves,
@@ -317,6 +337,7 @@ COUNTED: Final[dict[str, Story]] = {
     "bad_requests": a_request_that_is_none,
     "client_aborts": a_client_that_leaves,
     "bytes_sent": a_miss,
+    "purge_matched": a_purge_of_what_is_stored,
 }
 
 ENDED: Final[dict[str, Story]] = {
@@ -337,9 +358,10 @@ async def told(story: Story, log: Path) -> tuple[set[str], Statistics]:
     async with ScriptedOrigin() as origin:
         config = Config(
             origin=Origin(urls=(origin.url,), first_byte_timeout=0.2),
-            server=Server(listen="127.0.0.1:0", drain_timeout=0.0),
+            server=Server(listen="127.0.0.1:0", drain_timeout=0.0, purge_from=("127.0.0.1",)),
             admin=Admin(listen="127.0.0.1:0"),
             cache=Cache(max_object=LARGEST if story is not a_client_that_leaves else 64 * 1024 * 1024),
+            redis=Redis(url=f"unix://{log}.sock" if story is without_redis else None),
             log=Log(access="json", file=str(log)),
         )
         parts = await compose(config, clock=clock)

@@ -14,9 +14,10 @@ from click.testing import CliRunner
 from packaging.requirements import Requirement
 
 from edgecache.cli.main import main
+from edgecache.edges.config import Redis, settings
 
-OPTIONAL = {"crypto", "regex"}
-"""Extras that the package itself imports when they are there."""
+OPTIONAL = {"crypto", "embedded", "regex"}
+"""Extras that the package itself uses when they are there."""
 
 ROOT = Path(__file__).parent.parent
 PROMISED = {"aiocache"}  # fixed by the project; the code that uses it is still to come
@@ -71,6 +72,23 @@ def test_the_readme_s_configuration_is_right_and_its_mistake_is_shown_as_it_says
     wrong = re.sub(r'memory = "256MiB".*', 'memroy = "256MiB"', found[1])
     Path("edgecache.toml").write_text(wrong, "utf-8")
     assert CliRunner().invoke(main, ["check"]).stderr == shown[1]
+
+
+def test_the_settings_of_redis_are_documented_as_they_are() -> None:
+    text = (ROOT / "docs" / "redis.md").read_text("utf-8")
+    rows = []
+    for key, setting in settings(Redis).items():
+        default = getattr(Redis(), key)
+        shown = "–" if default is None else f"`{setting.write(default)}`"  # noqa: RUF001 - as the page writes it
+        rows.append(f"| `{key}` | {shown} | {setting.prose} |")
+    assert "\n".join(rows) in text
+
+
+def test_what_is_said_about_several_workers_without_redis_is_what_is_printed() -> None:
+    text = (ROOT / "docs" / "redis.md").read_text("utf-8")
+    shown = re.search(r"^\$ edgecache (proxy --to \S+ --workers 4)\n((?:.+\n)+?)```", text, re.MULTILINE)
+    assert shown
+    assert CliRunner().invoke(main, shown[1].split()).stderr == shown[2]
 
 
 def test_every_target_of_the_makefile_is_explained() -> None:

@@ -35,7 +35,9 @@ def demo(listen: str | None, admin: str | None) -> None:
             flags["server", "listen"] = ("--listen", listen)
         if admin is not None:
             flags["admin", "listen"] = ("--admin", admin)
-        code = launch(load(environ=os.environ, flags=flags), page="/slow", note="and open the site in a browser")
+        code = launch(
+            lambda: load(environ=os.environ, flags=flags), page="/slow", note="and open the site in a browser"
+        )
     raise SystemExit(code)
 
 

@@ -20,11 +20,13 @@ import click
 from edgecache import __version__
 from edgecache.cli.check import check
 from edgecache.cli.demo import demo
+from edgecache.cli.mistakes import described
 from edgecache.cli.proxy import proxy
 from edgecache.cli.purge import purge
+from edgecache.cli.reload import reload
 from edgecache.cli.run import run
 from edgecache.edges.config_load import ConfigMistakes
-from edgecache.errors import ConfigError, EdgecacheError
+from edgecache.errors import EdgecacheError
 
 __all__ = ["main"]
 
@@ -38,23 +40,9 @@ class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ConfigMistakes as mistakes:
-            click.echo("\n\n".join(map(_described, mistakes.mistakes)), err=True)
-            ctx.exit(_MISUSED)
-        except ConfigError as error:
-            click.echo(_described(error), err=True)
-            ctx.exit(_FAILED)
         except EdgecacheError as error:
-            click.echo(f"edgecache: {error}", err=True)
-            ctx.exit(_FAILED)
-
-
-def _described(error: ConfigError) -> str:
-    """Where and what, the line with its carets, and what to write instead."""
-    lines = [f"{error.where or 'edgecache'}: {error.message}"]
-    lines += [f"    {line}" for line in error.line.splitlines()]
-    lines += [f"  fix: {error.hint}"] if error.hint else []
-    return "\n".join(lines)
+            click.echo(described(error), err=True)
+            ctx.exit(_MISUSED if isinstance(error, ConfigMistakes) else _FAILED)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -63,7 +51,7 @@ def main() -> None:
     """A reverse proxy that caches. Start with: edgecache proxy --to http://127.0.0.1:8000"""
 
 
-for _command in (proxy, run, check, purge, demo):
+for _command in (proxy, run, check, reload, purge, demo):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -199,6 +199,10 @@ def _lines(reply: PurgeReply) -> Iterator[str]:
     yield from (f"  {_plain(uri)}" for uri in reply.sample)
     if reply.matched > len(reply.sample) > 0:
         yield f"  and {reply.matched - len(reply.sample)} more"
+    if reply.uncounted:
+        yield f"not counted: {', '.join(map(_plain, reply.uncounted))}"
+    if reply.detail and reply.state in (Outcome.CONFIRMED, Outcome.DRY_RUN):
+        yield _plain(reply.detail)
     if reply.workers:
         yield f"purge {reply.sequence}, id {_plain(reply.id)}, after {reply.waited_ms:.0f} ms"
     width = max((len(_plain(one.worker)) for one in reply.workers), default=0)

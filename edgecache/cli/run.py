@@ -16,4 +16,4 @@ __all__ = ["run"]
 @click.option("-c", "--config", "path", metavar="FILE", default="edgecache.toml", show_default=True)
 def run(path: str) -> None:
     """Run the edge as a configuration file says."""
-    raise SystemExit(launch(load(path, environ=os.environ)))
+    raise SystemExit(launch(lambda: load(path, environ=os.environ)))

@@ -24,6 +24,7 @@ import logging
 import os
 import re
 import select
+import stat
 import threading
 import time
 from dataclasses import dataclass
@@ -322,12 +323,18 @@ def _open(path: str) -> int:
     return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, _MODE)
 
 
+_PIECE: Final = select.PIPE_BUF
+"""Bytes written at once to what is no file: a pipe of several workers takes no more than that in one piece."""
+
+
 def _write_all(descriptor: int, data: bytes) -> tuple[int, OSError | None]:
     """Write ``data``, waiting for as long as it takes; return how many bytes were taken, and what went wrong."""
     sent = 0
     while sent < len(data):
         try:
-            sent += os.write(descriptor, memoryview(data)[sent:])
+            size = len(data) if stat.S_ISREG(os.fstat(descriptor).st_mode) else _PIECE
+            end = data.rfind(b"\n", sent, sent + size) + 1 or sent + size
+            sent += os.write(descriptor, memoryview(data)[sent:end])
         except BlockingIOError:  # whoever shares our stdout has made it non-blocking
             select.select((), (descriptor,), ())
         except OSError as error:

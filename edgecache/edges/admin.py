@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler, Middleware
 
-    from edgecache.edges.purge_api import Purging
+    from edgecache.edges.purges import Purges
 
 __all__ = ["AdminState", "Check", "make_admin"]
 
@@ -91,10 +91,10 @@ _STATE: Final = web.AppKey("state", AdminState)
 _REGISTRY: Final = web.AppKey("registry", CollectorRegistry)
 
 
-def make_admin(state: AdminState, *, names: Iterable[str] = (), purging: Purging | None = None) -> web.Application:
+def make_admin(state: AdminState, *, names: Iterable[str] = (), purges: Purges | None = None) -> web.Application:
     """Return the application.
 
-    ``names`` are the host names it answers to, beside ``localhost`` and any address. Without ``purging`` it only
+    ``names`` are the host names it answers to, beside ``localhost`` and any address. Without ``purges`` it only
     answers questions.
     """
     allowed = frozenset(name.lower() for name in names) | {"localhost"}
@@ -106,8 +106,8 @@ def make_admin(state: AdminState, *, names: Iterable[str] = (), purging: Purging
     app.router.add_get("/readyz", _readyz)
     app.router.add_get("/metrics", _metrics)
     app.router.add_get("/v1/stats", _stats)
-    if purging is not None:
-        api = PurgeApi(purging)
+    if purges is not None:
+        api = PurgeApi(purges)
         app.router.add_post("/v1/purge", api.purge)
         app.router.add_get("/v1/purges", api.purges)
         app.router.add_get("/openapi.json", _describing(describe(state.version)))
@@ -158,7 +158,10 @@ def _snapshot(state: AdminState) -> dict[str, Any]:
         "counters": state.counters.statistics(),
         "bounds_seconds": BOUNDS,
         "stores": dict(state.store_statistics()),
+        "tiers": dict(state.tiers()),
+        "ledger": dict(state.ledger()),
         "access_log": state.access_log() if state.access_log else None,
+        "supervision": state.supervision(),
     }
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from edgecache.edges.settings import ServerSettings
     from edgecache.engine.exchange import Delivery, Request
 
-__all__ = ["Engine", "Owner"]
+__all__ = ["Engine", "Owner", "Purger"]
 
 
 class Engine(Protocol):
@@ -26,10 +26,19 @@ class Engine(Protocol):
         ...
 
 
+class Purger(Protocol):
+    """What answers PURGE, from peers that may."""
+
+    async def handle(self, request: Request, peer: str) -> Delivery:
+        """Purge what the request means; ``peer`` is the name of who asked."""
+        ...
+
+
 class Owner(Protocol):
     """The server a connection belongs to."""
 
     engine: Engine
+    purger: Purger | None
     settings: ServerSettings
     peers: TrustedPeers
     sink: FinishedSink

@@ -252,7 +252,7 @@ class Connection(asyncio.Protocol):
     async def _serve(self, transaction: Transaction, request: Request, delivery: Delivery | None) -> None:
         try:
             if delivery is None:
-                delivery = await self._owner.engine.handle(request)
+                delivery = await self._handled(request)
             transaction.exchange = delivery.exchange
             await self._deliver(transaction, request, delivery)
             if transaction.content is not None and not transaction.last:
@@ -267,6 +267,12 @@ class Connection(asyncio.Protocol):
         self._task = None
         self._end(transaction)
         self._advance()
+
+    async def _handled(self, request: Request) -> Delivery:
+        purger = self._owner.purger
+        if purger is not None and request.head.method == "PURGE":  # from this peer, or it would have been refused
+            return await purger.handle(request, self._peer.name)
+        return await self._owner.engine.handle(request)
 
     async def _deliver(self, transaction: Transaction, request: Request, delivery: Delivery) -> None:
         content = transaction.content

@@ -52,21 +52,35 @@ class Peer:
         name: IP address, ``unix``, or ``unknown``.
         trusted: whether its forwarding fields are believed.
         scheme: scheme of the connection itself.
+        may_purge: whether PURGE is taken from it.
     """
 
     name: str
     trusted: bool
     scheme: str
+    may_purge: bool = False
+
+
+class _Peers:
+    """Networks, addresses, and perhaps whoever comes by a unix socket."""
+
+    def __init__(self, names: Iterable[str], what: str) -> None:
+        """Raise ``ConfigError`` when one is neither a network, nor an address, nor ``unix``."""
+        names = tuple(names)
+        self.unix: Final = UNIX in names
+        self._networks: Final = tuple(_network(name, what) for name in names if name != UNIX)
+
+    def __contains__(self, address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+        return any(address in network for network in self._networks)
 
 
 class TrustedPeers:
-    """The networks whose forwarding fields are believed."""
+    """The networks whose forwarding fields are believed, and those that may send PURGE."""
 
-    def __init__(self, networks: Iterable[str]) -> None:
+    def __init__(self, trusted: Iterable[str], purge_from: Iterable[str] = ()) -> None:
         """Raise ``ConfigError`` when one is neither a network, nor an address, nor ``unix``."""
-        names = tuple(networks)
-        self._unix = UNIX in names
-        self._networks = tuple(_network(name) for name in names if name != UNIX)
+        self._trusted: Final = _Peers(trusted, "trusted peer")
+        self._purgers: Final = _Peers(purge_from, "peer to take PURGE from")
 
     def identify(self, transport: asyncio.BaseTransport) -> Peer:
         """Return who is at the other end of a new connection."""
@@ -75,18 +89,18 @@ class TrustedPeers:
         if not peername and peername != "":  # it was gone before anybody asked
             return Peer(UNKNOWN, False, scheme)
         if not isinstance(peername, tuple):
-            return Peer(UNIX, self._unix, scheme)
+            return Peer(UNIX, self._trusted.unix, scheme, self._purgers.unix)
         address = ipaddress.ip_address(peername[0].partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
-        return Peer(str(address), any(address in network for network in self._networks), scheme)
+        return Peer(str(address), address in self._trusted, scheme, address in self._purgers)
 
 
-def _network(name: str) -> _Network:
+def _network(name: str, what: str) -> _Network:
     try:
         return ipaddress.ip_network(name)
     except ValueError as error:
-        raise ConfigError(f"trusted peer {name!r}: {error}", hint="write a network such as 10.0.0.0/8") from None
+        raise ConfigError(f"{what} {name!r}: {error}", hint="write a network such as 10.0.0.0/8") from None
 
 
 def client_scheme(fields: FieldsView, peer: Peer) -> str:

@@ -4,6 +4,9 @@ Theory
     A listener belongs to one address. It hands each connection to a protocol made by ``factory``: the server's
     own, or one that stands before it. To stop without refusing anybody who was already let in by the system, it
     accepts what is in the queue before it closes the socket.
+
+    A worker is given ``sockets`` that its supervisor keeps open. Those it only polls: when it stops, what is in
+    their queues is left to its successor, unless it is told that nobody else will come for it.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import select
 import socket
 import ssl
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,7 +25,7 @@ from edgecache.edges.server import EdgeServer
 from edgecache.edges.settings import ServerSettings
 from edgecache.errors import ConfigError
 
-__all__ = ["Listener", "parse_listen"]
+__all__ = ["Listener", "parse_listen", "spelled", "unlink_own"]
 
 _UNIX_PREFIX: Final = "unix:"
 _MOST_ROUNDS: Final = 100
@@ -61,15 +64,23 @@ class Listener:
     """One address on which ``server`` is reached."""
 
     def __init__(
-        self, server: EdgeServer, settings: ServerSettings, factory: Callable[[], asyncio.Protocol] | None = None
+        self,
+        server: EdgeServer,
+        settings: ServerSettings,
+        factory: Callable[[], asyncio.Protocol] | None = None,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
-        """Raise ``ConfigError`` for an address or a certificate that cannot be used."""
+        """Raise ``ConfigError`` for an address or a certificate that cannot be used.
+
+        With ``sockets``, which already listen, ``settings.listen`` is not looked at. They are closed at the end.
+        """
         self._server = server
         self._settings = settings
         self._factory = factory or server
+        self._given = tuple(sockets)
         self._address = parse_listen(settings.listen)
         self._tls = tls_context(settings)
-        self._listening: asyncio.Server | None = None
+        self._listening: list[asyncio.Server] = []
         self._addresses: tuple[str, ...] = ()
         self._socket_file: tuple[Path, int] | None = None  # a unix socket's path, and the inode that is ours
 
@@ -81,21 +92,35 @@ class Listener:
     async def start(self) -> None:
         """Begin to accept; raise ``ConfigError`` when the address cannot be had."""
         try:
-            self._listening = await self._listen()
+            if self._given:
+                for given in self._given:
+                    self._listening.append(await self._poll(given))
+            else:
+                self._listening.append(await self._listen())
         except OSError as error:
             raise ConfigError(f"cannot listen on {self._settings.listen}: {error.strerror or error}") from None
-        self._addresses = tuple(_spelled(listening) for listening in self._listening.sockets)
+        self._addresses = tuple(spelled(one) for server in self._listening for one in server.sockets)
+
+    async def _poll(self, given: socket.socket) -> asyncio.Server:
+        # Of a copy: to stop polling a socket, an event loop closes it. Unix sockets go this way too, because
+        # create_unix_server would remove the socket's file at the end.
+        return await asyncio.get_running_loop().create_server(
+            self._factory,
+            sock=given.dup(),
+            backlog=self._settings.backlog,
+            ssl=self._tls,
+            ssl_handshake_timeout=self._handshake_timeout,
+        )
 
     async def _listen(self) -> asyncio.Server:
         loop = asyncio.get_running_loop()
-        handshake = self._settings.header_timeout if self._tls else None
         if isinstance(self._address, Path):
             listening = await loop.create_unix_server(
                 self._factory,
                 str(self._address),
                 backlog=self._settings.backlog,
                 ssl=self._tls,
-                ssl_handshake_timeout=handshake,
+                ssl_handshake_timeout=self._handshake_timeout,
             )
             self._socket_file = self._address, self._address.stat().st_ino
             return listening
@@ -107,43 +132,76 @@ class Listener:
             backlog=self._settings.backlog,
             reuse_port=self._settings.reuse_port or None,
             ssl=self._tls,
-            ssl_handshake_timeout=handshake,
+            ssl_handshake_timeout=self._handshake_timeout,
         )
+
+    @property
+    def _handshake_timeout(self) -> float | None:
+        return self._settings.header_timeout if self._tls else None
+
+    async def leave(self, *, last: bool = True) -> None:
+        """Stop accepting. Unless this process is the ``last`` one to poll its sockets, leave their queues alone."""
+        self._server.draining = True  # first, so that those let in last are told to leave
+        await self._stop_accepting(last=last)
 
     async def drain(self, timeout: float | None = None) -> bool:
         """Stop accepting and let responses finish, in ``drain_timeout`` by default; return whether all did."""
-        self._server.draining = True  # first, so that those let in last are told to leave
-        await self._stop_accepting()
+        await self.leave()
         return await self._server.drain(self._settings.drain_timeout if timeout is None else timeout)
 
     async def force(self) -> None:
         """Stop accepting and reset every connection."""
-        await self._stop_accepting()
+        await self._stop_accepting(last=not self._given)
         await self._server.force()
 
-    async def _stop_accepting(self) -> None:
-        listening, self._listening = self._listening, None
-        if listening is None:
-            return
-        for _ in range(_MOST_ROUNDS):
-            if not _somebody_waits(listening):
-                break
-            await asyncio.sleep(0)
-        listening.close()
-        for _ in range(_ROUNDS_TO_CONNECT):
-            await asyncio.sleep(0)
+    async def _stop_accepting(self, *, last: bool) -> None:
+        listening, self._listening = self._listening, []
+        given, self._given = self._given, ()
+        if listening and last:
+            await _let_in(listening)
+        if listening:
+            await _stop_polling(listening)
+        for server in listening:
+            server.close()
+        for one in given:
+            one.close()
+        if listening:
+            await _turns(_ROUNDS_TO_CONNECT)
         if self._socket_file is not None:
-            _unlink_own(*self._socket_file)
+            unlink_own(*self._socket_file)
 
 
-def _somebody_waits(listening: asyncio.Server) -> bool:
+async def _let_in(listening: Sequence[asyncio.Server]) -> None:
+    """Accept whoever waits."""
+    for _ in range(_MOST_ROUNDS):
+        if not _somebody_waits(listening):
+            return
+        await _turns(1)
+
+
+async def _stop_polling(listening: Sequence[asyncio.Server]) -> None:
+    """Accept nobody more; whoever was accepted gets a protocol, which a server that is closed would refuse."""
+    loop = asyncio.get_running_loop()
+    for one in listening:
+        for sock in one.sockets:
+            loop.remove_reader(sock.fileno())  # does nothing in uvloop, where a connection has its protocol at once
+    await _turns(_ROUNDS_TO_CONNECT)
+
+
+async def _turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def _somebody_waits(listening: Sequence[asyncio.Server]) -> bool:
     poll = select.poll()  # unlike select() it takes descriptors above 1023
-    for sock in listening.sockets:
-        poll.register(sock.fileno(), select.POLLIN)
+    for one in listening:
+        for sock in one.sockets:
+            poll.register(sock.fileno(), select.POLLIN)
     return bool(poll.poll(0))
 
 
-def _unlink_own(path: Path, inode: int) -> None:
+def unlink_own(path: Path, inode: int) -> None:
     """Remove a socket file, unless a successor has put its own in its place."""
     try:
         found = path.lstat()
@@ -153,7 +211,8 @@ def _unlink_own(path: Path, inode: int) -> None:
         path.unlink()
 
 
-def _spelled(listening: socket.socket) -> str:
+def spelled(listening: socket.socket) -> str:
+    """Return where a socket listens: ``HOST:PORT`` or ``unix:PATH``."""
     name = listening.getsockname()
     if not isinstance(name, tuple):
         return f"{_UNIX_PREFIX}{name}"

@@ -37,14 +37,41 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from edgecache.edges.access_log import LogStatistics
+    from edgecache.edges.supervision import Supervision
     from edgecache.stores.base import StoreStatistics
 
-__all__ = ["Sources", "StatisticsSource", "expose", "make_registry"]
+__all__ = ["TIER_STATES", "Sources", "StatisticsSource", "expose", "make_registry"]
 
 _PREFIX: Final = "edgecache_"
 _LE: Final = (*(str(bound) for bound in BOUNDS), "+Inf")
 _NAMES: Final[Mapping[str, str]] = {"requests": "requests_received"}  # requests_total is told apart by result
 _KINDS: Final[Mapping[str, str]] = {"origin_errors": "failed", "origin_timeouts": "timeout"}
+
+_LEDGER: Final[Mapping[str, str]] = {
+    "leased": "1 while enough is known of purges to answer from the store, 0 while the origin has to confirm.",
+    "sequence": "Number of the last purge that is known.",
+    "failed": "1 after the purge log could not be asked for news.",
+}
+_TIER_COUNTS: Final[Mapping[str, tuple[str, str, Mapping[str, str]]]] = {
+    "store_lookups": ("Lookups in a shared tier, by what they found.", "result", {"hits": "hit", "misses": "miss"}),
+    "store_unreadable": (
+        "Records not used: they did not open (damage, forgery, another secret), or were too long to be read.",
+        "why",
+        {"broken": "broken", "oversized": "oversized"},
+    ),
+    "write_behind": (
+        "Responses that were to be written to a shared tier, by what became of them.",
+        "outcome",
+        {word: word for word in ("written", "refused", "failed", "full", "superseded", "dropped")},
+    ),
+    "store_breaker_opened": ("Times that a silent tier was given up for a while.", "", {"breaker_opened": ""}),
+}
+"""Family -> its HELP, its label beside the tier, and the label's value for each key of the mapping."""
+
+TIER_STATES: Final[Mapping[str, str]] = {
+    "write_behind_bytes": "Bytes waiting to be written to a shared tier.",
+    "store_breaker_open": "Processes that do not ask a tier now, because it was silent.",
+}
 
 
 class StatisticsSource(Protocol):
@@ -65,6 +92,10 @@ class Sources:
         store_statistics: by tier (``memory``, ``redis``).
         in_flight: requests being answered.
         access_log: of the access log's writer; None when there is no access log.
+        supervision: what the supervisor knows; it returns None where there is no supervisor.
+        tiers: by tier, what ``_TIER_COUNTS`` and ``TIER_STATES`` have names for. Of several processes: added up.
+        ledger: ``leased``, ``sequence``, ``failed``: whether purges are known well enough to serve by, the last one
+            known, and whether the last attempt to hear of more went wrong. Of several processes: the worst of each.
     """
 
     version: str
@@ -72,6 +103,9 @@ class Sources:
     store_statistics: Callable[[], Mapping[str, StoreStatistics]]
     in_flight: Callable[[], int]
     access_log: Callable[[], LogStatistics] | None = None
+    supervision: Callable[[], Supervision | None] = lambda: None
+    tiers: Callable[[], Mapping[str, Mapping[str, int]]] = dict
+    ledger: Callable[[], Mapping[str, int]] = dict
 
 
 def make_registry(sources: Sources) -> CollectorRegistry:
@@ -104,9 +138,14 @@ class _EdgeCollector(Collector):
             {"": statistics.origin_seconds},
         )
         yield GaugeMetricFamily(f"{_PREFIX}in_flight", "Requests being answered now.", sources.in_flight())
+        yield from _purges(statistics)
+        yield from _ledger(sources.ledger())
         yield from _stores(sources.store_statistics())
+        yield from _tiers(sources.tiers())
         if sources.access_log is not None:
             yield from _access_log(sources.access_log())
+        if (supervision := sources.supervision()) is not None:
+            yield from _supervision(supervision)
 
 
 def _requests(by_result: Mapping[str, Distribution]) -> Iterator[Metric]:
@@ -156,12 +195,64 @@ def _stores(tiers: Mapping[str, StoreStatistics]) -> Iterator[Metric]:
     yield from (sizes, limits, responses, evictions, refused)
 
 
+def _purges(statistics: Statistics) -> Iterator[Metric]:
+    purges = _counter("purges", "Purges answered, by the state of their receipt.", "state")
+    for state, count in statistics.purges.items():
+        purges.add_metric((state,), count)
+    yield purges
+    selectors = _counter("purge_selectors", "Selectors of purges, by the same state.", "kind", "mode", "state")
+    for words, count in statistics.purge_selectors.items():
+        selectors.add_metric(words.split(" "), count)
+    yield selectors
+    summary = "Seconds from the order of a purge to its receipt."
+    yield _histogram("purge_duration_seconds", summary, {"": statistics.purge_seconds})
+
+
+def _ledger(state: Mapping[str, int]) -> Iterator[Metric]:
+    for name, summary in _LEDGER.items():
+        if name in state:
+            yield GaugeMetricFamily(f"{_PREFIX}ledger_{name}", summary, state[name])
+
+
+def _tiers(tiers: Mapping[str, Mapping[str, int]]) -> Iterator[Metric]:
+    for name, (summary, label, words) in _TIER_COUNTS.items():
+        family = _counter(name, summary, "tier", *([label] if label else []))
+        for tier, counts in tiers.items():
+            for key, word in words.items():
+                if key in counts:
+                    family.add_metric((tier, word) if label else (tier,), counts[key])
+        yield family
+    for name, summary in TIER_STATES.items():
+        gauge = GaugeMetricFamily(f"{_PREFIX}{name}", summary, labels=("tier",))
+        for tier, counts in tiers.items():
+            if name in counts:
+                gauge.add_metric((tier,), counts[name])
+        yield gauge
+
+
 def _access_log(log: LogStatistics) -> Iterator[Metric]:
     yield _counter("access_log_lines", "Lines written to the access log.", value=log.written)
     dropped = _counter("access_log_dropped", "Lines dropped: nobody took them in time, or writing failed.", "why")
     dropped.add_metric(("full",), log.dropped_full)
     dropped.add_metric(("failed",), log.dropped_failed)
     yield dropped
+
+
+def _supervision(known: Supervision) -> Iterator[Metric]:
+    workers = GaugeMetricFamily(f"{_PREFIX}workers", "Worker processes, by what they do.", labels=("state",))
+    workers.add_metric(("serving",), known.workers)
+    workers.add_metric(("draining",), known.workers_draining)
+    yield workers
+    yield GaugeMetricFamily(f"{_PREFIX}workers_wanted", "Workers that there should be.", known.workers_wanted)
+    yield _counter("worker_restarts", "Workers started because another one died.", value=known.restarts)
+    reloads = _counter("config_reloads", "Reloads, by whether the new configuration was put into service.", "outcome")
+    reloads.add_metric(("ok",), known.reloads)
+    reloads.add_metric(("refused",), known.reloads_refused)
+    yield reloads
+    yield GaugeMetricFamily(
+        f"{_PREFIX}config_last_reload_successful", "0 after a reload that was refused.", float(known.last_reload_ok)
+    )
+    yield GaugeMetricFamily(f"{_PREFIX}config_generation", "Number of the configuration in service.", known.generation)
 
 
 def _counter(name: str, summary: str, *labels: str, value: float | None = None) -> CounterMetricFamily:

@@ -10,6 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from edgecache.edges.purge_messages import MAX_CONTENT, Problem, PurgeOrder, PurgeReply, PurgeReport
+from edgecache.edges.siblings import ALONE
 
 __all__ = ["describe"]
 
@@ -38,6 +39,13 @@ _PREFER: Final = {
     "in": "header",
     "description": "`wait=N`: answer after at most N seconds (RFC 7240), with 202 if not all have confirmed by then.",
     "schema": {"type": "string", "examples": ["wait=10"]},
+}
+
+_ALONE: Final = {
+    "name": ALONE,
+    "in": "header",
+    "description": "With any value: speak of the process that answers alone, and do not ask its siblings.",
+    "schema": {"type": "string", "examples": ["1"]},
 }
 
 
@@ -74,7 +82,7 @@ def _purge() -> dict[str, Any]:
         "operationId": "purge",
         "summary": "Purge what the selectors match.",
         "security": [{"token": []}],
-        "parameters": [_IDEMPOTENCY_KEY, _PREFER],
+        "parameters": [_IDEMPOTENCY_KEY, _PREFER, _ALONE],
         "requestBody": {"required": True, "content": _content("PurgeOrder")},
         "responses": {
             "200": {"description": "Every process has confirmed; or a dry run.", "content": receipt},
@@ -96,6 +104,7 @@ def _purges() -> dict[str, Any]:
         "operationId": "purges",
         "summary": "The latest purges, the newest first: all with a token for everything, otherwise the token's own.",
         "security": [{"token": []}],
+        "parameters": [_ALONE],
         "responses": {
             "200": {"description": "What was purged.", "content": _content("PurgeReport")},
             "401": _problem("401"),
@@ -105,7 +114,8 @@ def _purges() -> dict[str, Any]:
 
 
 def _readyz() -> dict[str, Any]:
-    operation = _asked("ready", "Whether requests may be sent here.", _TEXT)
+    summary = "Whether requests may be sent here; degraded when something is amiss that they can do without."
+    operation = _asked("ready", summary, _TEXT)
     operation["responses"]["503"] = {"description": "Starting or draining.", "content": _TEXT}
     operation["parameters"] = [
         {"name": "verbose", "in": "query", "description": "Lists the checks.", "schema": {"type": "string"}}

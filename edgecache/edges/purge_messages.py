@@ -4,7 +4,7 @@ Theory
     Requests are read strictly: an unknown member may be a misspelt restriction (``dryrun``), and a purge that ignores
     one does more than was asked. What is wrong is told with its path (``$.selectors[3].kind``).
 
-Called by ``edges.purge_api`` and ``edges.openapi``.
+Called by ``edges.purges``, ``edges.siblings``, ``edges.purge_api`` and ``edges.openapi``, and by commands.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class PurgeOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     selectors: Annotated[tuple[SelectorWish, ...], Meta(min_length=1, max_length=MAX_SELECTORS)]
     soft: Annotated[bool, Meta(description="Make stale instead of invalid: may be served while revalidating.")] = False
-    dry_run: Annotated[bool, Meta(description="Only count what matches now in this process.")] = False
+    dry_run: Annotated[bool, Meta(description="Only count what matches now.")] = False
     min_matched: Annotated[
         int, Meta(ge=0, le=2**31, description="Answer 409 when fewer matched; what matches is purged all the same.")
     ] = 0
@@ -73,7 +73,12 @@ class WorkerReply(msgspec.Struct, frozen=True):
 
 
 class PurgeReply(msgspec.Struct, frozen=True):
-    """How far a purge has come. ``matched`` and ``sample`` (URIs) are of this process, from before the purge."""
+    """How far a purge has come.
+
+    ``matched`` is from before the purge: how many stored responses each selector matched, added up, in the memory of
+    the processes behind this listener. One that two selectors match, or two processes hold, counts twice. ``sample`` is
+    some of their URIs, of a dry run up to ten. Processes that did not say what they hold are named in ``uncounted``.
+    """
 
     id: str
     state: Outcome
@@ -83,6 +88,7 @@ class PurgeReply(msgspec.Struct, frozen=True):
     workers: list[WorkerReply]
     waited_ms: float
     detail: str
+    uncounted: list[str] = []
 
 
 class PurgeRecord(msgspec.Struct, frozen=True):
@@ -99,9 +105,13 @@ class PurgeRecord(msgspec.Struct, frozen=True):
 
 
 class PurgeReport(msgspec.Struct, frozen=True):
-    """The latest purges that this process carried out, the newest first."""
+    """The latest purges that were carried out behind this listener, the newest first.
+
+    Processes that did not say what they carried out are named in ``missing``.
+    """
 
     purges: list[PurgeRecord]
+    missing: list[str] = []
 
 
 class Problem(msgspec.Struct, frozen=True):

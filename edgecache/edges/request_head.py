@@ -42,7 +42,8 @@ _DIGITS: Final = re.compile(r"[0-9]{1,18}")
 _METHOD_AND_TARGET: Final = re.compile(rb"[A-Z][A-Z0-9_-]* (?:/|\*|https?://)")
 _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _REFUSED_METHODS: Final = frozenset({"CONNECT", "PURGE", "TRACE"})
-"""PURGE is for caches, not for what is behind them, and anybody could send it here."""
+"""PURGE is for caches, not for what is behind them, and anybody could send it here: it is taken from those peers
+alone that the operator named (``edges.purge_method``)."""
 _DEBUG: Final = "edgecache-debug"
 _NOT_FORWARDED: Final = CONNECTION_FIELDS | {"host", "content-length", "expect", _DEBUG}
 _NEVER_PER_CONNECTION: Final = frozenset(
@@ -108,7 +109,7 @@ def read_request(message: RawRequestMessage, peer: Peer, settings: ServerSetting
     """Check a message; raise ``ClientError`` with the status it deserves."""
     if message.version not in (HttpVersion10, HttpVersion11):
         raise ClientError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-    if message.method in _REFUSED_METHODS:
+    if message.method in _REFUSED_METHODS and not (message.method == "PURGE" and peer.may_purge):
         raise ClientError(405, "method not allowed")
     pairs = _read_pairs(message, settings)
     # Looked up here are only fields whose values have to be ASCII: the parser's own decoding does for them.

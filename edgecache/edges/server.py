@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import asyncio
 from typing import Final
+from weakref import WeakSet
 
 from aiohttp import http_parser
 
-from edgecache.edges.base import Engine
+from edgecache.edges.base import Engine, Purger
 from edgecache.edges.connection import Connection
 from edgecache.edges.finished import FinishedSink
 from edgecache.edges.forwarded import TrustedPeers
@@ -34,21 +35,31 @@ _LONGEST_PERIOD: Final = 0.5
 
 _SWEEPS_PER_DEADLINE: Final = 4
 
+_HANDSHAKE_SECONDS: Final = 1.0
+"""How long a client accepted just before the server stopped may take to finish its TLS handshake."""
+
 
 class EdgeServer:
     """Factory of protocols for ``loop.create_server``; to be made within a running loop."""
 
-    def __init__(self, engine: Engine, settings: ServerSettings, sink: FinishedSink) -> None:
-        """Raise ``ConfigError`` for peers or an authority that cannot be parsed, or without aiohttp's C parser."""
+    def __init__(
+        self, engine: Engine, settings: ServerSettings, sink: FinishedSink, purger: Purger | None = None
+    ) -> None:
+        """Raise ``ConfigError`` for peers or an authority that cannot be parsed, or without aiohttp's C parser.
+
+        Without a ``purger`` PURGE is refused, whoever sends it.
+        """
         _require_c_parser()
         _check_default_authority(settings.default_authority)
         self.engine = engine
+        self.purger = purger
         self.settings = settings
         self.sink = sink
-        self.peers = TrustedPeers(settings.trusted_peers)
+        self.peers = TrustedPeers(settings.trusted_peers, settings.purge_from if purger else ())
         self.draining = False
         self._loop = asyncio.get_running_loop()
         self._connections: set[Connection] = set()
+        self._greeting: WeakSet[Connection] = WeakSet()
         self._period = _period(settings)
         self._timer: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
@@ -56,7 +67,9 @@ class EdgeServer:
 
     def __call__(self) -> Connection:
         """Return the protocol of a new connection."""
-        return Connection(self)
+        connection = Connection(self)
+        self._greeting.add(connection)
+        return connection
 
     @property
     def connections(self) -> int:
@@ -70,6 +83,7 @@ class EdgeServer:
 
     def opened(self, connection: Connection) -> None:
         """Called by a connection when it begins."""
+        self._greeting.discard(connection)
         self._connections.add(connection)
         self._empty.clear()
         if self._timer is None:
@@ -100,10 +114,17 @@ class EdgeServer:
             connection.drain()
         try:
             async with asyncio.timeout(timeout):
+                await self._until_greeted()
                 await self.until_empty()
         except TimeoutError:
             return False
         return True
+
+    async def _until_greeted(self) -> None:
+        """Wait until those who are accepted have begun. Only TLS takes time for that, or comes to nothing."""
+        deadline = self._loop.time() + _HANDSHAKE_SECONDS
+        while self._greeting and self._loop.time() < deadline:  # noqa: ASYNC110  # its failure sets no event
+            await asyncio.sleep(_HANDSHAKE_SECONDS / 100)
 
     async def force(self) -> None:
         """Reset every connection and wait until they are gone."""

@@ -35,6 +35,8 @@ class ServerSettings:
         send_timeout: how long one response may wait for its client altogether.
         drain_timeout: how long running responses may take to finish when the server stops.
         trusted_peers: networks (``10.0.0.0/8``), addresses or ``unix``, whose forwarding fields are believed.
+        purge_from: the same, for those who may send PURGE. What they say about others is not looked at: of a proxy
+            in this list, every client may.
         default_authority: target host of HTTP/1.0 requests that name none; None refuses them.
     """
 
@@ -56,4 +58,5 @@ class ServerSettings:
     send_timeout: float = 600.0
     drain_timeout: float = 30.0
     trusted_peers: tuple[str, ...] = ()
+    purge_from: tuple[str, ...] = ()
     default_authority: str | None = None

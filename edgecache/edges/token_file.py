@@ -13,7 +13,8 @@ Invariants
     * A command never sends it elsewhere: the file's name is the address it is sent to. A listener on every interface
       gets it over loopback only.
 
-Called by the composition root (``LocalToken``) and by commands (``local_secret``).
+Called by the supervisor, or by the composition root where there is none (``LocalToken``), and by commands
+(``local_secret``). What else an edge leaves for commands of its user stands beside it (``place``).
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ from edgecache.edges.tokens import Scope, Token, digest_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["ADMIN_PORT", "LocalToken", "local_secret"]
+__all__ = ["ADMIN_PORT", "LocalToken", "every_place", "local_secret", "place", "places"]
 
 ADMIN_PORT: Final = 8081
 
 _logger = logging.getLogger(__name__)
+_SUFFIX: Final = ".token"
 _BYTES: Final = 32
 _PRIVATE_DIRECTORY: Final = 0o700
 _PRIVATE_FILE: Final = 0o600
@@ -51,6 +53,11 @@ class LocalToken:
         self._paths: list[Path] = []
         self.token: Final = Token("(local)", digest_of(self._secret), Scope(all=True))
 
+    @property
+    def authorization(self) -> str:
+        """What the processes of one edge show to each other (RFC 6750 §2.1)."""
+        return f"Bearer {self._secret}"
+
     def write(self, bound: Iterable[object]) -> None:
         """Write a file for each address the admin listener is bound to, as ``getsockname`` tells them.
 
@@ -58,9 +65,9 @@ class LocalToken:
         """
         for address in bound:
             try:
-                path = next(_directories(self._environ)) / _file_name(_name_of(address))
+                path = place(address, self._environ, _SUFFIX)
                 _write_privately(path, self._secret)
-            except (OSError, StopIteration) as error:
+            except OSError as error:
                 _logger.warning("edgecache purge needs a token here, none can be left for it: %s", error)
             else:
                 self._paths.append(path)
@@ -76,11 +83,33 @@ class LocalToken:
 
 def local_secret(admin: str, environ: Mapping[str, str]) -> str | None:
     """Return the secret that an edge of this user and machine left for the admin URL; None when there is none."""
-    for directory in _directories(environ):
-        for name in _names_for(admin):
-            with contextlib.suppress(OSError, UnicodeDecodeError):  # absent, or not ours to read: the same to us
-                return (directory / _file_name(name)).read_text("ascii").strip()
+    for path in places(admin, environ, _SUFFIX):
+        with contextlib.suppress(OSError, UnicodeDecodeError):  # absent, or not ours to read: the same to us
+            return path.read_text("ascii").strip()
     return None
+
+
+def place(bound: object, environ: Mapping[str, str], suffix: str) -> Path:
+    """Return where an edge leaves something for commands, in a directory that is made for it; raise ``OSError``.
+
+    ``bound`` is an address of its admin listener, as ``getsockname`` tells it.
+    """
+    directory = next(_directories(environ), None)
+    if directory is None:
+        raise FileNotFoundError("neither XDG_RUNTIME_DIR nor HOME is set")
+    directory.mkdir(_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+    return directory / _file_name(_name_of(bound), suffix)
+
+
+def places(admin: str, environ: Mapping[str, str], suffix: str) -> list[Path]:
+    """Return where an edge may have left something whose admin listener has this URL."""
+    names = _names_for(admin)
+    return [directory / _file_name(name, suffix) for directory in _directories(environ) for name in names]
+
+
+def every_place(environ: Mapping[str, str], suffix: str) -> list[Path]:
+    """Return where an edge has left something, whatever its address."""
+    return [path for directory in _directories(environ) for path in sorted(directory.glob(f"*{suffix}"))]
 
 
 def _directories(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -90,13 +119,12 @@ def _directories(environ: Mapping[str, str]) -> Iterator[Path]:
         yield Path(home, ".cache", "edgecache")
 
 
-def _file_name(name: str) -> str:
-    return f"{quote(name, safe=':[]*')}.token"
+def _file_name(name: str, suffix: str) -> str:
+    return quote(name, safe=":[]*") + suffix
 
 
 def _write_privately(path: Path, secret: str) -> None:
     """Put a file in place in one step; nobody else can read it at any time."""
-    path.parent.mkdir(_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _PRIVATE_FILE)
     with os.fdopen(descriptor, "w", encoding="ascii") as file:

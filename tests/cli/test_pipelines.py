@@ -109,7 +109,7 @@ def test_what_the_action_is_given_reaches_the_command_as_it_is(
 def test_the_token_is_gone_with_the_edge(tmp_path: Path, environ: Mapping[str, str], origin: str) -> None:
     admin = f"127.0.0.1:{free_port()}"
     with started("proxy", "--to", origin, "--listen", "127.0.0.1:0", "--admin", admin) as (process, _):
-        (token,) = (tmp_path / ".cache" / "edgecache").iterdir()
+        (token,) = (tmp_path / ".cache" / "edgecache").glob("*.token")
         assert token.name == f"{admin}.token"
         secret = token.read_text()
         run(*COMMAND, "purge", "--all", **environ, EDGECACHE_ADMIN=f"http://{admin}")

@@ -274,7 +274,8 @@ class Hostile(BaseHTTPRequestHandler):
             "sample": ["http://h/\x1b]0;owned\x07"],
             "workers": [{"worker": "a\nb", "applied": True, "milliseconds": None}],
             "waited_ms": 0,
-            "detail": "",
+            "detail": "cut\tshort",
+            "uncounted": ["1-0", "\x1b[1m"],
             "unknown": [],
         }
         content = json.dumps(reply).encode()
@@ -298,6 +299,8 @@ def test_nothing_that_a_terminal_would_obey_is_printed() -> None:
         "confirmed: 12 stored responses matched here",
         "  http://h/\\x1b]0;owned\\x07",
         "  and 11 more",
+        "not counted: 1-0, \\x1b[1m",
+        "cut\\x09short",
         "purge 1, id \\x1b[2J, after 0 ms",
         "  a\\x0ab  applied",
     ]

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from edgecache.edges.admin import AdminState, make_admin
-from edgecache.edges.purge_api import Purging
+from edgecache.edges.purges import Purges, Purging
+from edgecache.edges.siblings import Siblings
 from edgecache.edges.tokens import Scope, Token, Tokens, digest_of
 from edgecache.engine.counters import Counters
+from edgecache.engine.matching import Matched
 from edgecache.purging.local import LocalLedger
 from edgecache.purging.receipt import Receipt, State, WorkerReceipt
 from edgecache.purging.selector import Selector, target_of
@@ -32,11 +34,18 @@ STORED: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
-def matching(selectors: Sequence[Selector], limit: int) -> tuple[int, list[str]]:
-    """Count what ``STORED`` has of them."""
-    matchers = [one.matcher() for one in selectors]
-    uris = [uri for uri, tags in STORED.items() if any(matcher(target_of(uri), tags) for matcher in matchers)]
-    return len(uris), uris[:limit]
+class Stored:
+    """What ``STORED`` has of selectors; ``asked`` tells how thoroughly that was wanted."""
+
+    def __init__(self, *, complete: bool = True) -> None:
+        self.complete = complete
+        self.asked: list[bool] = []
+
+    async def __call__(self, selectors: Sequence[Selector], limit: int, *, thorough: bool = False) -> Matched:
+        self.asked.append(thorough)
+        matchers = [one.matcher() for one in selectors]
+        uris = [uri for uri, tags in STORED.items() for matcher in matchers if matcher(target_of(uri), tags)]
+        return Matched(len(uris), list(dict.fromkeys(uris))[:limit], self.complete)
 
 
 class SilentPeer(LocalLedger):
@@ -59,24 +68,43 @@ class LostLog(LocalLedger):
         return Receipt(State.UNCONFIRMED, 0, b"", (), 0.25, "the purge log cannot be used")
 
 
-def admin(*tokens: Token, ledger: LocalLedger | None = None, clock: float = 0.0) -> web.Application:
+def purges(
+    *tokens: Token,
+    ledger: LocalLedger | None = None,
+    clock: float = 0.0,
+    siblings: Siblings | None = None,
+    matching: Stored | None = None,
+    counters: Counters | None = None,
+    now: float = STARTED,
+) -> Purges:
+    """The real thing over what ``STORED`` says; its clocks stand still."""
+    return Purges(
+        Purging(
+            ledger=ledger or LocalLedger(),
+            matching=matching or Stored(),
+            tokens=Tokens(tokens or (EVERYTHING,), lambda: clock),
+            siblings=siblings or Siblings(),
+            counters=counters or Counters(),
+            now=lambda: now,
+        )
+    )
+
+
+def admin(
+    *tokens: Token, ledger: LocalLedger | None = None, clock: float = 0.0, made: Purges | None = None
+) -> web.Application:
     """The real application; its clocks stand still."""
+    made = made or purges(*tokens, ledger=ledger, clock=clock)
     state = AdminState(
         version="1.2.3",
-        counters=Counters(),
+        counters=made.counters,
         store_statistics=dict,
         in_flight=lambda: 0,
         ready=lambda: (True, []),
         started=STARTED,
         now=lambda: STARTED,
     )
-    purging = Purging(
-        ledger=ledger or LocalLedger(),
-        matching=matching,
-        tokens=Tokens(tokens or (EVERYTHING,), lambda: clock),
-        now=lambda: STARTED,
-    )
-    return make_admin(state, purging=purging)
+    return make_admin(state, purges=made)
 
 
 @contextlib.contextmanager

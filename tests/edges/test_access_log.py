@@ -279,6 +279,23 @@ def test_a_blocked_pipe_drops_lines_and_counts_them(pipe):
     assert [int(line) for line in lines] == sorted(int(line) for line in lines)
 
 
+def test_lines_of_two_writers_stay_whole_in_one_pipe(pipe):
+    """As of two workers with one standard output."""
+    path, reader = pipe
+    writers = [LineWriter(path), LineWriter(path)]
+    for writer, letter in zip(writers, "ab", strict=True):
+        for _ in range(9000):
+            writer.write(letter * 99)
+    closing = [threading.Thread(target=writer.close, args=(30,)) for writer in writers]
+    for one in closing:
+        one.start()
+    lines = drain(reader)
+    for one in closing:
+        one.join()
+    assert len(lines) == 18_000
+    assert all(len(set(line)) == 1 for line in lines)
+
+
 def test_the_queue_is_bounded_in_bytes_too(pipe):
     path, reader = pipe
     writer = LineWriter(path, max_bytes=250_000)

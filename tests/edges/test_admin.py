@@ -103,7 +103,11 @@ async def test_statistics(client_for, state):
     state.counters.hits += 42
     state.counters.not_storable["no-store"] += 1
     state.counters.request_seconds["hit"].observe(0.01)
-    client = await client_for(replace(state, ready=lambda: (True, [NO_REDIS])))
+    shared = {
+        "tiers": lambda: {"redis": {"hits": 3, "breaker_open": 1}},
+        "ledger": lambda: {"leased": 1, "sequence": 5, "failed": 0},
+    }
+    client = await client_for(replace(state, ready=lambda: (True, [NO_REDIS]), **shared))
     response = await client.get("/v1/stats")
     assert response.headers["Content-Type"] == "application/json"
     stats = await response.json()
@@ -119,7 +123,10 @@ async def test_statistics(client_for, state):
         "stores": {
             "memory": {"responses": 3, "keys": 2, "bytes": 4096, "max_bytes": 1 << 20, "evictions": 5, "refused": 1}
         },
+        "tiers": {"redis": {"hits": 3, "breaker_open": 1}},
+        "ledger": {"leased": 1, "sequence": 5, "failed": 0},
         "access_log": {"written": 100, "waiting": 2, "dropped_full": 3, "dropped_failed": 4},
+        "supervision": None,
     }
 
 

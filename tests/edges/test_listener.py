@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -264,6 +265,27 @@ async def test_whoever_was_let_in_is_served_and_told_to_leave() -> None:
             assert (status, fields["connection"]) == (200, "close")
             await client.close()
         assert await draining
+
+
+async def test_whoever_was_shaking_hands_is_served_too(authority: trustme.CA, certificate: dict[str, Any]) -> None:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    async with site(**certificate) as running:
+        raw = socket.create_connection(("127.0.0.1", running.port))
+        raw.setblocking(False)
+        draining = asyncio.create_task(running.listener.drain(5.0))
+        client = Client(*await asyncio.open_connection(sock=raw, ssl=context, server_hostname="localhost"))
+        client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        status, fields, _ = await client.response()
+        assert (status, fields["connection"]) == (200, "close")
+        await client.close()
+        assert await draining
+
+
+async def test_a_handshake_that_comes_to_nothing_does_not_keep_a_server(certificate: dict[str, Any]) -> None:
+    async with site(**certificate) as running:
+        with socket.create_connection(("127.0.0.1", running.port)):
+            assert await running.listener.drain(5.0)
 
 
 async def test_what_does_not_finish_is_forced() -> None:

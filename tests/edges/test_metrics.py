@@ -1,17 +1,33 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from edgecache.edges.access_log import LogStatistics
 from edgecache.edges.metrics import Sources, expose, make_registry
+from edgecache.edges.supervision import Supervision
 from edgecache.engine.counters import BOUNDS, COUNTERS, RESULTS, Counters
 from edgecache.stores.base import StoreStatistics
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
 
 STORES = {
     "memory": StoreStatistics(responses=3, keys=2, bytes=4096, max_bytes=1 << 20, evictions=5, refused=1),
     "redis": StoreStatistics(responses=30, keys=20, bytes=40960, max_bytes=0, evictions=0, refused=0),
+}
+
+
+TIERS = {
+    "redis": {
+        **{"hits": 31, "misses": 32, "broken": 33, "oversized": 34, "leftovers": 35},
+        **{"written": 41, "refused": 42, "failed": 43, "full": 44, "superseded": 45, "dropped": 46},
+        **{"write_behind_bytes": 51, "store_breaker_open": 1, "breaker_opened": 52},
+    }
 }
 
 
@@ -22,6 +38,8 @@ def sources(counters: Counters) -> Sources:
         store_statistics=lambda: STORES,
         in_flight=lambda: 7,
         access_log=lambda: LogStatistics(written=100, waiting=2, dropped_full=3, dropped_failed=4),
+        tiers=lambda: TIERS,
+        ledger=lambda: {"leased": 1, "sequence": 61, "failed": 0},
     )
 
 
@@ -37,6 +55,9 @@ def numbered() -> Counters:
     counters.origin_seconds.observe(90.0)
     counters.not_storable["no-store"] += 11
     counters.forwarded["uri-miss"] += 12
+    counters.purges["confirmed"] += 13
+    counters.purge_selectors["tag soft confirmed"] += 14
+    counters.purge_seconds.observe(0.002)
     return counters
 
 
@@ -88,6 +109,27 @@ def test_every_counter_is_exposed(row, samples):
         ("edgecache_origin_duration_seconds_bucket", {"le": "60.0"}, 1),
         ("edgecache_origin_duration_seconds_bucket", {"le": "+Inf"}, 2),
         ("edgecache_origin_duration_seconds_sum", {}, 90.02),
+        ("edgecache_purges_total", {"state": "confirmed"}, 13),
+        ("edgecache_purge_selectors_total", {"kind": "tag", "mode": "soft", "state": "confirmed"}, 14),
+        ("edgecache_purge_matched_total", {}, numbered().purge_matched),
+        ("edgecache_purge_duration_seconds_bucket", {"le": "0.0025"}, 1),
+        ("edgecache_purge_duration_seconds_sum", {}, 0.002),
+        ("edgecache_ledger_leased", {}, 1),
+        ("edgecache_ledger_sequence", {}, 61),
+        ("edgecache_ledger_failed", {}, 0),
+        ("edgecache_store_lookups_total", {"tier": "redis", "result": "hit"}, 31),
+        ("edgecache_store_lookups_total", {"tier": "redis", "result": "miss"}, 32),
+        ("edgecache_store_unreadable_total", {"tier": "redis", "why": "broken"}, 33),
+        ("edgecache_store_unreadable_total", {"tier": "redis", "why": "oversized"}, 34),
+        ("edgecache_write_behind_total", {"tier": "redis", "outcome": "written"}, 41),
+        ("edgecache_write_behind_total", {"tier": "redis", "outcome": "refused"}, 42),
+        ("edgecache_write_behind_total", {"tier": "redis", "outcome": "failed"}, 43),
+        ("edgecache_write_behind_total", {"tier": "redis", "outcome": "full"}, 44),
+        ("edgecache_write_behind_total", {"tier": "redis", "outcome": "superseded"}, 45),
+        ("edgecache_write_behind_total", {"tier": "redis", "outcome": "dropped"}, 46),
+        ("edgecache_write_behind_bytes", {"tier": "redis"}, 51),
+        ("edgecache_store_breaker_open", {"tier": "redis"}, 1),
+        ("edgecache_store_breaker_opened_total", {"tier": "redis"}, 52),
     ],
 )
 def test_a_sample(name, labels, value, samples):
@@ -106,10 +148,28 @@ def test_help_is_the_table():
             assert helps[f"edgecache_{row.name}"] == row.summary
 
 
+def test_the_documentation_is_the_table():
+    supervised = replace(sources(numbered()), supervision=lambda: Supervision())
+    families = parse_text(expose(make_registry(supervised), "")[0].decode())
+    rows = [
+        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {', '.join(labels_of(family))} "
+        f"| {family.documentation} |"
+        for family in families
+        if family.name.startswith("edgecache_")
+    ]
+    watched, _, table = PAGE.read_text().partition("## All of them")
+    assert [line for line in table.splitlines() if line.startswith("| `")] == rows
+    assert set(re.findall(r"`(edgecache_[a-z_]+)", watched)) <= {row.split("`")[1] for row in rows}
+
+
+def labels_of(family):
+    return sorted({label for sample in family.samples for label in sample.labels} - {"le"})
+
+
 def test_labels_are_bounded():
     body, _ = expose(make_registry(sources(numbered())), "")
     labels = {name for family in parse_text(body.decode()) for sample in family.samples for name in sample.labels}
-    assert labels == {"version", "result", "kind", "reason", "why", "tier", "le"}
+    assert labels == {"version", "result", "kind", "reason", "why", "tier", "le", "state", "mode", "outcome"}
 
 
 def test_openmetrics_on_request_says_the_same():

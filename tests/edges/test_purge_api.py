@@ -74,6 +74,7 @@ async def test_a_purge_is_carried_out_and_confirmed(aiohttp_client: AiohttpClien
         "sample": ["http://shop.example/p/42", "http://shop.example/p/43?a=1"],
         "waited_ms": 0.0,
         "detail": "",
+        "uncounted": [],
     }
     assert outcome(ledger, before) == [Verdict.INVALID, Verdict.INVALID, Verdict.VALID]
 

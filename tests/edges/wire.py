@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgecache.edges.base import Purger
 from edgecache.edges.finished import Finished
 from edgecache.edges.listener import Listener
 from edgecache.edges.server import EdgeServer
@@ -161,7 +162,9 @@ class Site:
 
 
 @asynccontextmanager
-async def site(engine: ScriptedEngine | None = None, **settings: Any) -> AsyncIterator[Site]:
+async def site(
+    engine: ScriptedEngine | None = None, *, purger: Purger | None = None, **settings: Any
+) -> AsyncIterator[Site]:
     """Run a server on a free port."""
     engine = engine or ScriptedEngine()
     chosen = ServerSettings(**{"listen": "127.0.0.1:0", **settings})
@@ -172,7 +175,7 @@ async def site(engine: ScriptedEngine | None = None, **settings: Any) -> AsyncIt
         finished.append(facts)
         news.set()
 
-    server = EdgeServer(engine, chosen, sink)
+    server = EdgeServer(engine, chosen, sink, purger)
     listener = Listener(server, chosen)
     await listener.start()
     port = 0 if chosen.listen.startswith("unix:") else int(listener.addresses[0].rpartition(":")[2])

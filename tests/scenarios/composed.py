@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any
 
 from edgecache.app import compose
-from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Server
+from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Redis, Server
+from edgecache.purging.distributed import boottime
 from tests.scenarios.conftest import RunningEdge
 from tests.scenarios.rig import ClientResponse
 
@@ -24,6 +25,8 @@ async def edge_before(
     origin: Mapping[str, Any] | None = None,
     server: Mapping[str, Any] | None = None,
     cache: Mapping[str, Any] | None = None,
+    redis: Mapping[str, Any] | None = None,
+    steady: Callable[[], float] = boottime,
 ) -> AsyncIterator[RunningEdge]:
     """Run an edge in front of ``urls``; the mappings are keys of the tables of the same names."""
     config = Config(
@@ -31,9 +34,10 @@ async def edge_before(
         server=Server(**{"listen": "127.0.0.1:0", "drain_timeout": 0.0, **(server or {})}),
         admin=Admin(listen="127.0.0.1:0"),
         cache=Cache(**(cache or {})),
+        redis=Redis(**(redis or {})),
         log=Log(access="off"),
     )
-    parts = await compose(config, clock=clock)
+    parts = await compose(config, clock=clock, steady=steady)
     try:
         yield RunningEdge(parts, int(parts.public.addresses[0].rpartition(":")[2]))
     finally:

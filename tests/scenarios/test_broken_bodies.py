@@ -70,7 +70,7 @@ async def test_wherever_it_breaks_off(
                 assert not response.complete, f"complete at {reply.abort_at} of {len(sent)}"
                 assert sent.startswith(response.body)
         await settled(edge)
-    assert edge.parts.store.statistics().responses == 0
+    assert edge.parts.memory.statistics().responses == 0
     assert edge.parts.counters.stored == 0
 
 
@@ -104,7 +104,7 @@ async def test_a_body_that_is_reset_is_incomplete_however_it_is_framed(control: 
             seen.release()
             assert not (await client.rest()).complete, target
         await settled(edge)
-        assert edge.parts.store.statistics().responses == 0
+        assert edge.parts.memory.statistics().responses == 0
 
 
 @pytest.mark.parametrize("body", [b"", b"all there is", b"x" * 300_000], ids=len)
@@ -117,7 +117,7 @@ async def test_a_body_that_ends_with_its_connection_is_delivered_and_never_store
         assert (response.body, response.complete) == (body, True)
         assert "detail=close-delimited" in response.cache_status
     assert origin.asked() == 2
-    assert edge.parts.store.statistics().responses == 0
+    assert edge.parts.memory.statistics().responses == 0
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ async def test_a_herd_costs_one_request(edge: RunningEdge, origin: ScriptedOrigi
     told = Counter(response.cache_status for response in responses)
     assert told == {"edgecache; fwd=uri-miss; collapsed": HERD - 1, "edgecache; fwd=uri-miss; stored": 1}
     assert edge.parts.counters.collapsed == HERD - 1
-    assert edge.parts.store.statistics().responses == 1
+    assert edge.parts.memory.statistics().responses == 1
 
 
 async def test_followers_read_while_the_origin_still_sends(edge: RunningEdge, origin: ScriptedOrigin) -> None:
@@ -104,7 +104,7 @@ async def test_two_variants_that_arrive_together_are_two_requests(edge: RunningE
     assert bodies(await asyncio.gather(*german)) == [b"de"] * 5
     assert bodies(await asyncio.gather(*french)) == [b"fr"] * 5
     assert origin.asked() == 2
-    assert edge.parts.store.statistics().responses == 2
+    assert edge.parts.memory.statistics().responses == 2
 
 
 # Answers that are nobody else's.
@@ -280,7 +280,7 @@ async def test_a_body_that_breaks_off_is_complete_for_nobody(edge: RunningEdge, 
     hold.release()
     assert [(await client.rest()).complete for client in clients] == [False] * 5
     assert origin.asked() == 1
-    assert edge.parts.store.statistics().responses == 0
+    assert edge.parts.memory.statistics().responses == 0
 
 
 async def test_when_a_fetch_dies_somebody_who_waited_leads(edge: RunningEdge, origin: ScriptedOrigin) -> None:

@@ -44,7 +44,7 @@ async def test_when_the_leader_leaves_the_others_get_everything(edge: RunningEdg
         assert response.complete
         assert response.body == LARGE
     assert origin.asked() == 1
-    assert edge.parts.store.statistics().responses == 1
+    assert edge.parts.memory.statistics().responses == 1
 
 
 async def test_when_the_leader_leaves_before_the_head_the_others_are_answered(
@@ -71,7 +71,7 @@ async def test_when_everybody_leaves_early_the_origin_is_spared_the_rest(
         await client.close()
     await settled(edge)
     assert edge.parts.counters.fills_abandoned == 1
-    assert edge.parts.store.statistics().responses == 0
+    assert edge.parts.memory.statistics().responses == 0
     hold.release()
     assert (await edge.fetch("/a")).body == LARGE
     assert origin.asked() == 2
@@ -90,7 +90,7 @@ async def test_when_everybody_leaves_late_the_rest_is_fetched_for_the_next(
     await until(lambda: edge.parts.counters.client_aborts == 3)
     hold.release()
     await settled(edge)
-    assert edge.parts.store.statistics().responses == 1
+    assert edge.parts.memory.statistics().responses == 1
     assert (await edge.fetch("/a")).body == LARGE
     assert origin.asked() == 1
 
@@ -105,7 +105,7 @@ async def test_a_body_of_unknown_length_is_given_up_when_everybody_leaves(
     await settled(edge)
     hold.release()
     assert edge.parts.counters.fills_abandoned == 1
-    assert edge.parts.store.statistics().responses == 0
+    assert edge.parts.memory.statistics().responses == 0
 
 
 async def test_an_unstorable_body_is_given_up_when_its_client_leaves(edge: RunningEdge, origin: ScriptedOrigin) -> None:
@@ -161,7 +161,7 @@ async def test_a_body_known_to_be_too_large_is_passed_on(start_edge: StartEdge, 
         response = await client.rest()
         assert response.body == LARGE
         assert "detail=too-large" in response.cache_status
-    assert edge.parts.store.statistics().responses == 0
+    assert edge.parts.memory.statistics().responses == 0
 
 
 async def test_a_body_that_outgrows_what_is_kept_goes_on_in_a_window(
@@ -181,7 +181,7 @@ async def test_a_body_that_outgrows_what_is_kept_goes_on_in_a_window(
         assert response.complete
         assert response.body == LARGE
     await settled(edge)
-    assert edge.parts.store.statistics().responses == 0
+    assert edge.parts.memory.statistics().responses == 0
     assert edge.parts.counters.not_storable["too-large"] == 2
 
 

@@ -33,7 +33,7 @@ def is_plain(response: ClientResponse, status: int, detail: str) -> bool:
 
 async def stored(edge: RunningEdge) -> int:
     await settled(edge)
-    return edge.parts.store.statistics().responses
+    return edge.parts.memory.statistics().responses
 
 
 # Not there.

@@ -134,7 +134,7 @@ async def test_a_client_gets_the_same_bytes_from_the_edge(
         for _ in range(2):
             assert await client(url_of(near, target)) == body, target
     assert near.parts.counters.hits == len(STORED)
-    assert near.parts.store.statistics().responses == len(STORED)
+    assert near.parts.memory.statistics().responses == len(STORED)
 
 
 async def test_clients_that_undo_the_coding_can(near: RunningEdge) -> None:

@@ -75,7 +75,7 @@ async def test_a_websocket_from_end_to_end() -> None:
             assert await client.receive_bytes() == large
             assert await client.close()
         assert edge.parts.counters.passes == 1
-        assert edge.parts.store.statistics().responses == 0
+        assert edge.parts.memory.statistics().responses == 0
         await until(lambda: edge.parts.origin.servers[0].in_flight == 0)
 
 
@@ -124,7 +124,7 @@ async def test_an_upgrade_that_is_refused_is_an_ordinary_answer(edge: RunningEdg
             assert head.startswith(b"HTTP/1.1 403 ")
             assert await reader.readexactly(2) == b"no"
         assert origin.asked() == asked
-    assert edge.parts.store.statistics().responses == 0
+    assert edge.parts.memory.statistics().responses == 0
 
 
 async def test_an_upgrade_to_what_is_no_websocket_is_not_asked_for(edge: RunningEdge, origin: ScriptedOrigin) -> None:

@@ -1,0 +1,20 @@
+"""How errors are told to people: where, what, the line with its carets, and what to write instead."""
+
+from __future__ import annotations
+
+from edgecache.edges.config_load import ConfigMistakes
+from edgecache.errors import ConfigError, EdgecacheError
+
+__all__ = ["described"]
+
+
+def described(error: EdgecacheError) -> str:
+    """Return what is shown of an error: of several mistakes each, with an empty line between."""
+    if isinstance(error, ConfigMistakes):
+        return "\n\n".join(map(described, error.mistakes))
+    if not isinstance(error, ConfigError):
+        return f"edgecache: {error}"
+    lines = [f"{error.where or 'edgecache'}: {error.message}"]
+    lines += [f"    {line}" for line in error.line.splitlines()]
+    lines += [f"  fix: {error.hint}"] if error.hint else []
+    return "\n".join(lines)

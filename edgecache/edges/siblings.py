@@ -1,0 +1,99 @@
+"""The other workers of this machine, asked for what only they know: what they hold, and what they purged.
+
+Theory
+    Operators reach any one of the workers, and mean all of them. The purge itself goes through the ledger; but what
+    matched is counted in memory, and purges are remembered where they were carried out. So the worker that is asked
+    asks the others over their own sockets, in the words of the public API, with the token it was shown itself. The
+    field ``ALONE`` says that the answer is to be about that process alone: nothing is passed on twice.
+
+Invariants
+    * Whoever does not answer in time, or not with what was asked for, is named, and nobody waits for it any longer.
+    * Nothing is changed at a sibling: it is only ever asked to count, and to remember.
+
+Made by the composition root; called by ``edges.purges``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import aiohttp
+import msgspec
+
+from edgecache.edges.purge_messages import PurgeOrder, PurgeReply, PurgeReport, SelectorWish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from edgecache.purging.selector import Selector
+
+__all__ = ["ALONE", "PATIENCE", "Siblings"]
+
+ALONE: Final = "Edgecache-Alone"
+"""The field, with any value, of a question that is to be answered by the asked process alone."""
+
+PATIENCE: Final = 1.0
+"""Seconds for an answer: what a purge may have to wait for because a worker hangs."""
+
+_Answer = TypeVar("_Answer")
+_NO_ANSWER: Final = (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError)
+
+
+class Siblings:
+    """Asks the workers that serve now.
+
+    Args:
+        sockets: where they answer; called each time.
+        authorization: what they are shown when nobody has shown anything here; empty: then they are not asked.
+        patience: seconds for each answer.
+    """
+
+    def __init__(
+        self, sockets: Callable[[], Sequence[Path]] = tuple, *, authorization: str = "", patience: float = PATIENCE
+    ) -> None:
+        self._sockets: Final = sockets
+        self._authorization: Final = authorization
+        self._patience: Final = patience
+
+    async def count(self, selectors: Sequence[Selector], authorization: str) -> tuple[list[PurgeReply], list[str]]:
+        """Return what each of them holds that the selectors match, and the names of those that did not say."""
+        wishes = tuple(SelectorWish(one.kind, one.value, one.soft) for one in selectors)
+        order = msgspec.json.encode(PurgeOrder(wishes, dry_run=True))
+        return await self._ask("POST", "/v1/purge", authorization, order, PurgeReply)
+
+    async def purges(self, authorization: str) -> tuple[list[PurgeReport], list[str]]:
+        """Return what each of them has purged, and the names of those that did not say."""
+        return await self._ask("GET", "/v1/purges", authorization, None, PurgeReport)
+
+    async def _ask(
+        self, method: str, target: str, authorization: str, content: bytes | None, answer: type[_Answer]
+    ) -> tuple[list[_Answer], list[str]]:
+        sockets = self._sockets()
+        fields = {"Authorization": authorization or self._authorization, ALONE: "1", "Content-Type": "application/json"}
+        found = await asyncio.gather(*(self._one(path, method, target, fields, content, answer) for path in sockets))
+        said = [one for one in found if one is not None]
+        return said, [path.stem for path, one in zip(sockets, found, strict=True) if one is None]
+
+    async def _one(
+        self,
+        path: Path,
+        method: str,
+        target: str,
+        fields: dict[str, str],
+        content: bytes | None,
+        answer: type[_Answer],
+    ) -> _Answer | None:
+        if not fields["Authorization"]:
+            return None
+        try:
+            async with (
+                asyncio.timeout(self._patience),
+                aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path), force_close=True)) as session,
+                session.request(method, f"http://localhost{target}", data=content, headers=fields) as response,
+            ):
+                said = await response.read()
+                return msgspec.json.decode(said, type=answer) if response.status == 200 else None
+        except _NO_ANSWER:
+            return None
