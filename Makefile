@@ -5,11 +5,14 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
+FAULTS := tests/scenarios/test_broken_bodies.py tests/scenarios/test_herd.py tests/scenarios/test_races.py \
+          tests/purging tests/stores tests/processes tests/fleet
+
 .DEFAULT_GOAL := help
-.PHONY: help run test faults check lint types fmt conformance bench clean
+.PHONY: help run test faults check lint types fmt conformance bench bench-purge clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## start the edge in front of a demo site; of your own with ORIGIN=http://host:port
 	@exec $(BIN)/edgecache $(if $(ORIGIN),proxy --to $(ORIGIN),demo) $(if $(LISTEN),--listen $(LISTEN)) $(ARGS)
@@ -17,8 +20,8 @@ run: $(VENV)/.run ## start the edge in front of a demo site; of your own with OR
 test: $(VENV)/.tests ## run the tests; ARGS="-k collapse" runs some of them
 	@$(BIN)/pytest $(ARGS)
 
-faults: $(VENV)/.tests ## the tests of broken bodies and herds at full length, which takes minutes
-	@EDGECACHE_LONG=1 $(BIN)/pytest tests/scenarios/test_broken_bodies.py tests/scenarios/test_herd.py $(ARGS)
+faults: $(VENV)/.tests ## the tests of everything that can break, at full length, which takes most of an hour
+	@EDGECACHE_LONG=1 $(BIN)/pytest $(FAULTS) $(ARGS)
 
 check: lint types test ## everything a change has to pass
 
@@ -38,6 +41,9 @@ conformance: $(VENV)/.tests ## the HTTP caching conformance suite
 
 bench: $(VENV)/.run ## CPU time per hit
 	@$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-purge: $(VENV)/.tests ## time of a purge, whatever it hits; 2 edges of 2 workers, 100 000 responses
+	@$(BIN)/python benchmarks/purge.py $(ARGS)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) .conformance build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -91,7 +91,7 @@ def redis(directory: Path) -> Iterator[str]:
 def edge(to: str, url: str, directory: Path) -> Iterator[tuple[str, str]]:
     public, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
     options = ("--to", to, "--listen", public, "--admin", admin, "--redis", url, "--workers", str(WORKERS))
-    command = (sys.executable, "-m", "edgecache", "proxy", *options, "--memory", "1GiB", "--access-log", "off")
+    command = (sys.executable, "-m", "edgecache.cli.main", "proxy", *options, "--memory", "1GiB", "--access-log", "off")
     with process(*command, log=directory / f"{public}.log"):
         yield f"http://{public}", f"http://{admin}"
 
