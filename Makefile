@@ -9,10 +9,10 @@ FAULTS := tests/scenarios/test_broken_bodies.py tests/scenarios/test_herd.py tes
           tests/purging tests/stores tests/processes tests/fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults check lint types fmt conformance bench bench-purge clean
+.PHONY: help run test faults check lint types fmt conformance bench bench-purge bench-trouble clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## start the edge in front of a demo site; of your own with ORIGIN=http://host:port
 	@exec $(BIN)/edgecache $(if $(ORIGIN),proxy --to $(ORIGIN),demo) $(if $(LISTEN),--listen $(LISTEN)) $(ARGS)
@@ -44,6 +44,9 @@ bench: $(VENV)/.run ## CPU time per hit
 
 bench-purge: $(VENV)/.tests ## time of a purge, whatever it hits; 2 edges of 2 workers, 100 000 responses
 	@$(BIN)/python benchmarks/purge.py $(ARGS)
+
+bench-trouble: $(VENV)/.tests ## what hits cost while Redis is stopped or dead
+	@$(BIN)/python benchmarks/trouble.py $(ARGS)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) .conformance build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -95,4 +95,4 @@ def test_every_target_of_the_makefile_is_explained() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
     assert targets
-    assert re.findall(r"^([a-z]+):.*## .", makefile, re.MULTILINE) == targets[1].split()
+    assert re.findall(r"^([a-z-]+):.*## .", makefile, re.MULTILINE) == targets[1].split()

@@ -79,6 +79,8 @@ class LocalLedger:
         ordered = tuple(dict.fromkeys(selectors))
         if not 1 <= len(ordered) <= MAX_SELECTORS:
             raise ClientError(400, f"a purge takes 1 to {MAX_SELECTORS} selectors")
+        if not self._epoch:
+            return Receipt(State.UNCONFIRMED, 0, b"", (), 0.0, "this process is being replaced: ask its successor")
         known = self._ordered.get(idempotency_key) if idempotency_key else None
         if known is None:
             self._sequence += 1

@@ -9,6 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from edgecache.errors import ClientError
 from edgecache.purging.local import LocalLedger
+from edgecache.purging.receipt import State
 from edgecache.purging.selector import Kind, Selector
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics.stored import Birth
@@ -84,6 +85,19 @@ def test_another_epoch_is_never_trusted() -> None:
     assert ledger.verdict_of(other.birth(), URI) is UNPROVEN
     other.order(tags=["x"])
     assert ledger.verdict_of(Birth(other.birth().epoch, 0), URI) is UNPROVEN
+
+
+def test_who_is_replaced_vouches_for_nothing() -> None:
+    """The successor's purges are not heard here, and ours are not heard there."""
+    ledger = Ledger()
+    birth = ledger.birth()
+    stored = store(response("Cache-Control: max-age=60"), of=request(), birth=birth)
+    assert ledger.verdict(stored) is VALID
+    ledger.retire()
+    assert ledger.verdict(stored) is UNPROVEN
+    assert ledger.verdict_of(ledger.birth(), URI) is UNPROVEN
+    receipt = ledger.purge_now([Selector.of(Kind.URL, URI)])
+    assert (receipt.state, receipt.state.status) == (State.UNCONFIRMED, 503)
 
 
 def test_verdicts_about_stored_responses() -> None:
