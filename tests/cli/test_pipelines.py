@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,13 +14,9 @@ from urllib.request import urlopen
 import pytest
 
 from tests.cli.test_launch import COMMAND, started
+from tests.ports import free_port
 
 SCRIPT: Final = Path(__file__).parents[2] / "examples" / "pipelines" / "purge-after-deploy.sh"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 @pytest.fixture

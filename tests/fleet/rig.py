@@ -28,7 +28,8 @@ from typing import Final
 import aiohttp
 
 from tests.faults.proxy import FaultProxy
-from tests.faults.redis_server import RedisServer, free_port
+from tests.faults.redis_server import RedisServer
+from tests.ports import free_port
 from tests.scenarios.rig import Received, Reply, ScriptedOrigin
 
 __all__ = ["EdgeProcess", "Fleet", "Load", "Truth", "fleet", "until"]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pytest
 
+from tests.ports import free_port
 from tests.processes.rig import Program, configure, origin_script, started
 from tests.scenarios.rig import ScriptedOrigin
 
@@ -24,12 +25,12 @@ async def origin() -> AsyncIterator[ScriptedOrigin]:
 
 
 @pytest.fixture
-async def start(tmp_path: Path, origin: ScriptedOrigin, unused_tcp_port_factory: Any) -> AsyncIterator[Start]:
+async def start(tmp_path: Path, origin: ScriptedOrigin) -> AsyncIterator[Start]:
     """Start an edge before ``origin``: with so many workers, and more in its configuration."""
     async with AsyncExitStack() as running:
 
         async def start(workers: int | None = 2, more: str = "") -> Program:
-            port, admin = unused_tcp_port_factory(), unused_tcp_port_factory()
+            port, admin = free_port(), free_port()
             path = tmp_path / "edgecache.toml"
             configure(path, origin.url, port=port, admin=admin, more=more)
             return await running.enter_async_context(started(path, port, admin, workers))
