@@ -27,8 +27,10 @@ from edgecache.stores.record import CHUNK
 from edgecache.stores.redis_link import RedisLink
 from edgecache.stores.redis_lock import FillLock
 from tests.faults.proxy import FaultProxy
-from tests.faults.redis_server import RedisServer, Sentinel, free_port
+from tests.faults.redis_server import RedisServer, Sentinel
+from tests.ports import free_port
 from tests.purging.redis_words import ordering, syncing
+from tests.purging.world import World
 from tests.stores.contract import content, key, response
 from tests.stores.redis_stores import PATIENT, redis_store
 
@@ -334,6 +336,17 @@ async def test_a_purge_meant_for_another_node_of_the_cluster_finds_the_right_one
     client.nodes_manager.slots_cache[slot] = [wrong]
     assert len((await log.sync(syncing())).purges) == 1
     await log.close()
+
+
+async def test_what_is_confirmed_in_a_cluster_stays_purged(cluster: list[RedisServer]) -> None:
+    async with World([f"redis+cluster://127.0.0.1:{node.port}" for node in cluster[:2]]).living() as world:
+        await world.until()
+        epoch = world.processes[0].ledger.epoch
+        for node in cluster:
+            node.ask("FLUSHALL")
+        await world.until()
+        assert world.processes[0].ledger.epoch != epoch
+        assert world.stale == 0
 
 
 async def test_an_address_behind_which_nobody_has_the_keys_is_an_error(root: Path) -> None:

@@ -110,12 +110,13 @@ class _Step:
         return Erased(self._scanned, self._erased, self._dropped)
 
     async def _erase_from(self, names: Sequence[str]) -> None:
-        for name, held in await self._read(names):
-            if held is None:
-                await self._drop([self._lists.names.list(name)])
-                continue
-            for frame in frames(held):
-                await self._consider(name, frame)
+        for some in (names[at : at + _READ] for at in range(0, len(names), _READ)):
+            for name, held in await self._read(some):
+                if held is None:
+                    await self._drop([self._lists.names.list(name)])
+                    continue
+                for frame in frames(held):
+                    await self._consider(name, frame)
 
     async def _consider(self, name: str, frame: Frame) -> None:
         """Take a response out of its list unless it is known not to match."""

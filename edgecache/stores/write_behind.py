@@ -11,6 +11,7 @@ Invariants
     * Of two operations on one cache key the earlier never undoes the later, except by losing a response: what
       is asked directly (``replace``, ``remove``, …) first settles what is queued for its key.
     * Of queued puts with equal selecting values only the last is written.
+    * What is not ``wanted`` any more is not begun to be written; what is half written is written to its end.
     * A lost put leaves what it would have replaced; whether that may still be used is for freshness
       and the purge ledger to say, as for any copy that is elsewhere.
 
@@ -20,6 +21,7 @@ Called by the tiers that combine stores, on one event loop.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,6 +49,7 @@ class WriteBehindCounters:
         failed: the store could not be asked.
         full: refused here, because too much was waiting.
         superseded: replaced or removed before they were written.
+        purged: not wanted any more before they were written.
         dropped: waiting or being written when time to close ran out.
     """
 
@@ -55,6 +58,7 @@ class WriteBehindCounters:
     failed: int = 0
     full: int = 0
     superseded: int = 0
+    purged: int = 0
     dropped: int = 0
 
 
@@ -65,12 +69,21 @@ class WriteBehind:
         store: where to write.
         max_bytes: what may be waiting or being written, bytes.
         workers: puts written at once; those of one key are written one after the other.
+        wanted: asked of a response just before it is written.
     """
 
-    def __init__(self, store: Store, *, max_bytes: int = MAX_QUEUE, workers: int = WORKERS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        max_bytes: int = MAX_QUEUE,
+        workers: int = WORKERS,
+        wanted: Callable[[StoredResponse], bool] = lambda _: True,
+    ) -> None:
         self._store = store
         self._max_bytes = max_bytes
         self._most_workers = workers
+        self._wanted = wanted
         self._queued: dict[CacheKey, dict[Selecting, StoredResponse]] = {}
         self._writing: dict[CacheKey, asyncio.Future[None]] = {}
         self._workers: set[asyncio.Task[None]] = set()
@@ -98,7 +111,7 @@ class WriteBehind:
         queued = self._queued.get(old.key, {}).get(old.selecting)
         if queued is None:
             await self._written(old.key)
-            return await self._store.replace(old, new)
+            return self._wanted(new) and await self._store.replace(old, new)
         if queued != old:
             return False  # a newer one waits
         if new.selecting != old.selecting:
@@ -194,6 +207,10 @@ class WriteBehind:
             await self._write(response)
 
     async def _write(self, response: StoredResponse) -> None:
+        if not self._wanted(response):
+            self.counters.purged += 1
+            self.bytes -= weigh(response)
+            return
         written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._writing[response.key] = written
         stored: bool | None = None

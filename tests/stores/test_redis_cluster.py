@@ -14,7 +14,8 @@ from edgecache.errors import StoreError
 from edgecache.stores.breaker import FAILURES, PAUSE
 from edgecache.stores.record import CHUNK
 from edgecache.stores.redis import RedisStore
-from tests.faults.redis_server import RedisServer, free_port
+from tests.faults.redis_server import RedisServer
+from tests.ports import free_port
 from tests.stores.contract import StoreContract, content, key, response
 from tests.stores.redis_stores import redis_store
 

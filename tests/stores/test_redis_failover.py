@@ -10,7 +10,7 @@ import pytest
 from edgecache.errors import StoreError
 from edgecache.stores.redis import RedisStore
 from tests.faults.proxy import FaultProxy
-from tests.faults.redis_server import RedisServer, Sentinel, free_port
+from tests.faults.redis_server import RedisServer, Sentinel, two_servers
 from tests.stores.contract import content, key, response
 from tests.stores.redis_rig import Clock, eventually, tried
 from tests.stores.redis_stores import redis_store
@@ -19,15 +19,9 @@ from tests.stores.redis_stores import redis_store
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[tuple[RedisServer, RedisServer]]:
     """A primary and its replica."""
-    servers = []
-    for name in ("primary", "replica"):
-        (tmp_path / name).mkdir()
-        servers.append(RedisServer(tmp_path / name, port=free_port()).start())
-    primary, replica = servers
-    replica.follow(primary.port)
-    yield primary, replica
-    for server in servers:
-        server.kill()
+    for primary, replica in two_servers(tmp_path):
+        replica.follow(primary.port)
+        yield primary, replica
 
 
 async def stored_again(store: RedisStore, clock: Clock) -> None:

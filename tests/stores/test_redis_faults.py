@@ -249,6 +249,7 @@ async def test_half_of_all_waiting_being_cancelled_mixes_nothing_up(rig: Rig) ->
         read = b"".join([bytes(piece) async for piece in large.body.read(start, start + 10)])
         assert read == LARGE[start : start + 10]
 
+    answered = 0
     for _ in range(8000 if LONG else 30):
         tasks = [asyncio.create_task(look(dice.randrange(50))) for _ in range(10)]
         tasks += [asyncio.create_task(read(dice.randrange(len(LARGE) - 10))) for _ in range(3)]
@@ -258,7 +259,10 @@ async def test_half_of_all_waiting_being_cancelled_mixes_nothing_up(rig: Rig) ->
             if dice.random() < 0.5:
                 task.cancel()
         outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(outcome is None or isinstance(outcome, asyncio.CancelledError) for outcome in outcomes)
-    assert rig.proxy.accepted <= 4
+        # A machine that is too busy for the proxy makes a timeout of it, and that is no mixture either.
+        assert [each for each in outcomes if not isinstance(each, asyncio.CancelledError | StoreError | None)] == []
+        answered += outcomes.count(None)
+    assert answered > 50
+    assert rig.proxy.open <= 4
     await asyncio.gather(*store._link._conversations)
     assert store._link._conversations == set()

@@ -253,3 +253,20 @@ async def test_it_writes_to_the_shared_tier(redis_server: RedisServer) -> None:
         (found,) = await shared.lookup(key(name))
         assert await content(found) == body
     await shared.close()
+
+
+async def test_what_is_not_wanted_any_more_is_not_begun(store: SlowStore) -> None:
+    names: set[str] = set()
+    behind = WriteBehind(store, workers=1, wanted=lambda response: response.uri not in names)
+    begun_before, waiting, kept = response("a"), response("b"), response("c")
+    for each in (begun_before, waiting, kept):
+        assert behind.put_soon(each)
+    await begun(store)
+    names |= {begun_before.uri, waiting.uri}
+    store.go.set()
+    await behind.written(key("c"))
+    assert store.asked == [begun_before, kept]
+    assert (behind.counters.written, behind.counters.purged, behind.bytes) == (2, 1, 0)
+    assert not await behind.replace(kept, replace(kept, key=waiting.key, uri=waiting.uri))
+    assert len(await store.lookup(key("c"))) == 1
+    await behind.close(0)
