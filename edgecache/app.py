@@ -22,6 +22,7 @@ from edgecache.edges.access_log import LineWriter, access_log
 from edgecache.edges.admin import AdminState, Check, make_admin
 from edgecache.edges.admin_listener import AdminListener
 from edgecache.edges.config import Config
+from edgecache.edges.erasures import Erasures
 from edgecache.edges.finished import Aborted, Finished, FinishedSink
 from edgecache.edges.listener import Listener
 from edgecache.edges.purge_method import PurgeMethod
@@ -85,6 +86,8 @@ class Edge:
             sinks.append(access_log(self._writer, config.log.access))
         given = inheritance
         self.local_token: Final = given.token if given else LocalToken(environ)
+        erase = None if self.shared is None else self.shared.store.erase
+        self.erasures: Final = Erasures(erase, counters=self.counters, now=clock, steady=steady)
         purges = Purges(self._purging(self._tokens(config, environ), clock, given))
         settings = config.server.settings()
         self._server: Final = EdgeServer(self.cache, settings, _all(sinks), PurgeMethod(purges))
@@ -130,6 +133,7 @@ class Edge:
             tokens=tokens,
             siblings=Siblings(given.siblings, authorization=own) if given else Siblings(),
             counters=self.counters,
+            erasures=self.erasures,
             now=clock,
         )
 
@@ -183,6 +187,7 @@ class Edge:
     async def close(self) -> None:
         """Release everything; the edge is not used afterwards."""
         await self.sweeper.close()
+        await self.erasures.close()
         await self.public.force()
         await self.cache.close()
         await self.origin.close()

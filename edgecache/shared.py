@@ -15,12 +15,14 @@ from edgecache.edges.admin import Check
 from edgecache.errors import StoreError
 from edgecache.purging.distributed import DistributedLedger
 from edgecache.purging.node import Timing
+from edgecache.purging.verdict import Verdict
 from edgecache.stores.record import RecordCodec
 from edgecache.stores.write_behind import WriteBehind
 
 if TYPE_CHECKING:
     from edgecache.edges.config import Config
     from edgecache.purging.redis_log import RedisLog
+    from edgecache.semantics.stored import StoredResponse
     from edgecache.stores.redis import RedisStore
     from edgecache.stores.redis_link import RedisLink
     from edgecache.stores.redis_lock import FillLock
@@ -83,14 +85,19 @@ def shared_by(config: Config, clock: Callable[[], float], steady: Callable[[], f
     secret = _NO_SECRET if redis.secret is None else redis.secret.encode()
     link = RedisLink(url, connections=redis.connections, budget=redis.budget)
     store = _store(config, link, secret, clock)
-    log = RedisLog(connect(url), redis.namespace)
+    log = RedisLog(connect(url), redis.namespace, replicas=redis.replicas)
+    ledger = DistributedLedger(log, timing=Timing(lease=redis.lease), clock=steady)
+
+    def wanted(response: StoredResponse) -> bool:
+        return ledger.verdict(response) is not Verdict.INVALID
+
     return Shared(
         link=link,
         store=store,
-        behind=WriteBehind(store, max_bytes=redis.write_behind),
+        behind=WriteBehind(store, max_bytes=redis.write_behind, wanted=wanted),
         lock=FillLock(link, redis.namespace, secret) if redis.fill_lock else None,
         log=log,
-        ledger=DistributedLedger(log, timing=Timing(lease=redis.lease), clock=steady),
+        ledger=ledger,
     )
 
 

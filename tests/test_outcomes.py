@@ -7,6 +7,7 @@ from the access log and from what was not stored, ``fwd`` and counters from the 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Redis, Ser
 from edgecache.engine.counters import COUNTERS, RESULTS, Statistics
 from edgecache.http.cache_status import Fwd
 from edgecache.semantics.reason import Reason
-from tests.scenarios.composed import settled, until
+from tests.faults.redis_server import RedisServer
+from tests.scenarios.composed import ordered, settled, until
 from tests.scenarios.conftest import RunningEdge
 from tests.scenarios.rig import ClientResponse, FakeClock, FieldsLike, Hold, Reply, ScriptedOrigin
 
@@ -245,6 +247,13 @@ async def a_purge_of_what_is_stored(stage: Stage) -> None:
     await stage.get(method="PURGE")
 
 
+async def an_erasure(stage: Stage) -> None:
+    await stage.stored()
+    await until(lambda: stage.edge.parts.store.is_written)
+    await ordered(stage.edge, "/v1/purge", {"selectors": [{"kind": "all"}], "erase": True})
+    await until(lambda: stage.edge.parts.counters.purge_erased == 1)
+
+
 async def a_client_that_leaves(stage: Stage) -> None:
     hold = Hold()
     much = 2 * 1024 * 1024
@@ -338,6 +347,7 @@ COUNTED: Final[dict[str, Story]] = {
     "client_aborts": a_client_that_leaves,
     "bytes_sent": a_miss,
     "purge_matched": a_purge_of_what_is_stored,
+    "purge_erased": an_erasure,
 }
 
 ENDED: Final[dict[str, Story]] = {
@@ -355,13 +365,18 @@ ENDED: Final[dict[str, Story]] = {
 async def told(story: Story, log: Path) -> tuple[set[str], Statistics]:
     """Let a story happen; return the reasons that were told, and the statistics."""
     clock = FakeClock()
+    with contextlib.ExitStack() as running:
+        return await _told(story, log, clock, _redis(story, log.parent, running))
+
+
+async def _told(story: Story, log: Path, clock: FakeClock, redis: Redis) -> tuple[set[str], Statistics]:
     async with ScriptedOrigin() as origin:
         config = Config(
             origin=Origin(urls=(origin.url,), first_byte_timeout=0.2),
             server=Server(listen="127.0.0.1:0", drain_timeout=0.0, purge_from=("127.0.0.1",)),
             admin=Admin(listen="127.0.0.1:0"),
             cache=Cache(max_object=LARGEST if story is not a_client_that_leaves else 64 * 1024 * 1024),
-            redis=Redis(url=f"unix://{log}.sock" if story is without_redis else None),
+            redis=redis,
             log=Log(access="json", file=str(log)),
         )
         parts = await compose(config, clock=clock)
@@ -372,6 +387,14 @@ async def told(story: Story, log: Path) -> tuple[set[str], Statistics]:
             await parts.close()
     statistics = parts.counters.statistics()
     return _logged(log) | set(statistics.not_storable), statistics
+
+
+def _redis(story: Story, directory: Path, running: contextlib.ExitStack) -> Redis:
+    if story is an_erasure:
+        server = RedisServer(directory).start()
+        running.callback(server.kill)
+        return Redis(url=server.url, budget=1.0, lease=1.0)
+    return Redis(url=f"unix://{directory}/absent.sock" if story is without_redis else None)
 
 
 def _logged(log: Path) -> set[str]:

@@ -1,9 +1,9 @@
 """``edgecache purge``: ask a running edge to purge, and believe only what was confirmed.
 
 Exit codes, beside those of every command
-    0 confirmed everywhere (or counted, with ``--dry-run``) · 1 refused, or fewer matched than ``--min-matched`` · 2 the
-    command line is wrong · 3 no edge answered · 4 some process did not confirm, or the log did not answer · 5 not
-    confirmed within ``--wait`` seconds.
+    0 confirmed everywhere (or counted, with ``--dry-run``) · 1 refused, or fewer matched than ``--min-matched``, or the
+    erasing failed · 2 the command line is wrong · 3 no edge answered · 4 some process did not confirm, or the log did
+    not answer · 5 not confirmed, or not erased, within ``--wait`` seconds.
 
 It speaks to the admin listener with the standard library alone, so that it starts at once.
 """
@@ -14,19 +14,25 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import socket
+import sys
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
 
 import click
 import msgspec
 
-from edgecache.edges.purge_messages import Outcome, Problem, PurgeReply
+from edgecache.edges.purge_messages import Erasure, ErasureState, Outcome, Problem, PurgeReply
 from edgecache.edges.token_file import ADMIN_PORT, local_secret
 from edgecache.edges.tokens import VARIABLE, is_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["purge"]
 
@@ -39,6 +45,7 @@ _ADMIN: Final = f"http://127.0.0.1:{ADMIN_PORT}"
 _CONNECT_SECONDS: Final = 5.0
 _ANSWER_SECONDS: Final = 35.0  # the edge itself waits for 30 unless told otherwise
 _MARGIN_SECONDS: Final = 5.0  # for an answer that leaves the edge when the wait is over
+_POLL_SECONDS: Final = 0.5
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _KINDS: Final = {
     "urls": "url",
@@ -61,10 +68,13 @@ _KINDS: Final = {
 @click.option("--expr", "expressions", metavar="EXPR", multiple=True, help="As in 'product:42 & !region:eu'.")
 @click.option("--all", "everything", is_flag=True, help="Everything.")
 @click.option("--soft", is_flag=True, help="Make stale: may be served while it is validated.")
+@click.option("--erase", is_flag=True, help="Take it out of Redis too, and wait until that is done.")
 @click.option("--dry-run", is_flag=True, help="Only count what matches.")
 @click.option("--min-matched", metavar="N", type=click.IntRange(0), default=0, help="Fail when fewer matched.")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
-@click.option("--wait", metavar="SECONDS", type=click.IntRange(0, 600), help="For confirmation, at most.  [30]")
+@click.option(
+    "--wait", metavar="SECONDS", type=click.IntRange(0, 600), help="For confirmation, and for erasing, at most."
+)
 @click.option(
     "--admin", metavar="URL", envvar="EDGECACHE_ADMIN", default=_ADMIN, help=f"The admin listener.  [{_ADMIN}]"
 )
@@ -72,6 +82,7 @@ _KINDS: Final = {
 def purge(
     everything: bool,
     soft: bool,
+    erase: bool,
     dry_run: bool,
     min_matched: int,
     as_json: bool,
@@ -86,13 +97,22 @@ def purge(
     if not selectors:
         raise click.UsageError("nothing to purge is given; everything is --all")
     order = {"selectors": selectors, "soft": soft, "dry_run": dry_run, "min_matched": min_matched}
-    address, secret = _Address(admin), token or local_secret(admin, os.environ)
+    order |= {"erase": True} if erase else {}
+    edge = _Edge(_Address(admin), token or local_secret(admin, os.environ))
     if token and not is_secret(token):
         raise click.UsageError("the token holds characters that cannot be sent")
-    content = _ask(address, json.dumps(order).encode(), secret, wait)
-    reply = _reply(address, content, secret)
-    click.echo(content.decode().strip() if as_json else "\n".join(_lines(reply)))
+    content = edge.purge(json.dumps(order).encode(), wait)
+    reply = edge.reply(content)
+    if not as_json:
+        click.echo("\n".join(_lines(reply)))
+    erasure = _followed(edge, reply.erasure, wait) if reply.erasure else None
+    if as_json:
+        click.echo(_with_erasure(content, erasure))
+    elif erasure is not None:
+        click.echo(_erased(erasure))
     _judge(reply, min_matched, wait)
+    if erasure is not None:
+        _judge_erasure(erasure, wait)
 
 
 def _judge(reply: PurgeReply, min_matched: int, wait: int | None) -> None:
@@ -106,6 +126,14 @@ def _judge(reply: PurgeReply, min_matched: int, wait: int | None) -> None:
             _end(UNCONFIRMED, "not confirmed everywhere")
     if reply.matched < min_matched:
         _end(FAILED, f"{reply.matched} matched, fewer than {min_matched}")
+
+
+def _judge_erasure(erasure: Erasure, wait: int | None) -> None:
+    match erasure.state:
+        case ErasureState.FAILED:
+            _end(FAILED, f"purged, but not erased: {erasure.detail}")
+        case ErasureState.QUEUED | ErasureState.RUNNING:
+            _end(TIMED_OUT, f"purged, but not erased within {wait} s; it goes on")
 
 
 def _end(code: int, message: str) -> NoReturn:
@@ -131,7 +159,7 @@ class _Address:
         if url.scheme not in ("http", "https") or not self._host:
             raise click.UsageError(f"--admin: {text!r} is not http://HOST:PORT, https://HOST:PORT or unix:/PATH")
         self._secure = url.scheme == "https"
-        self.target: Final = f"{url.path.rstrip('/')}/v1/purge"
+        self.base: Final = url.path.rstrip("/")
 
     def connect(self) -> http.client.HTTPConnection:
         """Return an open connection; raise ``OSError``."""
@@ -158,40 +186,114 @@ def _connected(path: str) -> socket.socket:
     return made
 
 
-def _ask(address: _Address, order: bytes, secret: str | None, wait: int | None) -> bytes:
-    """Return the content of the edge's answer; end when there is none."""
-    fields = {"Content-Type": "application/json", "Accept": "application/json"}
-    fields |= {"Authorization": f"Bearer {secret}"} if secret else {}
-    fields |= {} if wait is None else {"Prefer": f"wait={wait}"}
-    try:
-        connection = address.connect()
-    except OSError as error:
-        _end(UNREACHABLE, f"no edge answers at {address.text}: {error.strerror or error}")
-    try:
-        connection.sock.settimeout(_ANSWER_SECONDS if wait is None else wait + _MARGIN_SECONDS)
-        connection.request("POST", address.target, order, fields)
-        return connection.getresponse().read()
-    except TimeoutError:
-        _end(TIMED_OUT, f"{address.text} did not answer in time; whether it purged is not known")
-    except (OSError, http.client.HTTPException) as error:
-        _end(UNREACHABLE, f"{address.text} broke off before it answered: {error}; whether it purged is not known")
-    finally:
-        connection.close()
+@dataclass(frozen=True)
+class _Edge:
+    """An edge's admin listener, and what it is shown."""
+
+    address: _Address
+    secret: str | None
+
+    def purge(self, order: bytes, wait: int | None) -> bytes:
+        """Return the content of its answer; end when there is none."""
+        fields = {"Content-Type": "application/json"} | ({} if wait is None else {"Prefer": f"wait={wait}"})
+        patience = _ANSWER_SECONDS if wait is None else wait + _MARGIN_SECONDS
+        return self._ask("POST", "/v1/purge", patience, "whether it purged is not known", order, fields)[1]
+
+    def erasure(self, known: Erasure) -> Erasure:
+        """Return how an erasure stands now; end when that cannot be found out."""
+        unknown = "it purged, but whether it erased is not known"
+        status, content = self._ask("GET", f"/v1/erasures/{known.id}", _CONNECT_SECONDS, unknown)
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:  # some process did not say: that is no news
+            return known
+        with contextlib.suppress(*_UNREADABLE):
+            return msgspec.json.decode(content, type=Erasure)
+        return self.refused(content)
+
+    def reply(self, content: bytes) -> PurgeReply:
+        """Return the receipt that an answer is; end when it is none."""
+        with contextlib.suppress(*_UNREADABLE):
+            return msgspec.json.decode(content, type=PurgeReply)
+        return self.refused(content)
+
+    def refused(self, content: bytes) -> NoReturn:
+        """End with what an answer says that is not what was asked for."""
+        try:
+            problem = msgspec.json.decode(content, type=Problem)
+        except _UNREADABLE:
+            _end(UNREACHABLE, f"{self.address.text} is not the admin listener of an edge")
+        needed = "" if self.secret else f"; set {VARIABLE}, or purge as the user of the edge, on its machine"
+        _end(FAILED, problem.detail + needed)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        patience: float,
+        unknown: str,
+        content: bytes | None = None,
+        more: Mapping[str, str] = MappingProxyType({}),
+    ) -> tuple[int, bytes]:
+        """Return the status and content of an answer; end when there is none, and say what is ``unknown`` then."""
+        text, fields = self.address.text, {"Accept": "application/json", **more}
+        fields |= {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
+        try:
+            connection = self.address.connect()
+        except OSError as error:
+            _end(UNREACHABLE, f"no edge answers at {text}: {error.strerror or error}")
+        try:
+            connection.sock.settimeout(patience)
+            connection.request(method, self.address.base + path, content, fields)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except TimeoutError:
+            _end(TIMED_OUT, f"{text} did not answer in time; {unknown}")
+        except (OSError, http.client.HTTPException) as error:
+            _end(UNREACHABLE, f"{text} broke off before it answered: {error}; {unknown}")
+        finally:
+            connection.close()
 
 
-def _reply(address: _Address, content: bytes, secret: str | None) -> PurgeReply:
-    """Return the receipt that an answer is; end when it is none."""
-    with contextlib.suppress(*_UNREADABLE):
-        return msgspec.json.decode(content, type=PurgeReply)
-    try:
-        problem = msgspec.json.decode(content, type=Problem)
-    except _UNREADABLE:
-        _end(UNREACHABLE, f"{address.text} is not the admin listener of an edge")
-    remedy = "" if secret else f"; set {VARIABLE}, or purge as the user of the edge, on its machine"
-    _end(FAILED, problem.detail + remedy)
+# Following an erasure.
+
+
+def _followed(edge: _Edge, erasure: Erasure, wait: int | None) -> Erasure:
+    """Ask how it stands until it has ended or ``wait`` seconds are over; show that on a terminal."""
+    shows, began, widest = sys.stderr.isatty(), time.monotonic(), 0
+    while erasure.state in (ErasureState.QUEUED, ErasureState.RUNNING):
+        passed = time.monotonic() - began
+        if wait is not None and passed >= wait:
+            break
+        if shows:
+            line = f"{_counted(erasure)}, {passed:.0f} s  {_plain(erasure.detail)}".rstrip()
+            line = line[: shutil.get_terminal_size().columns - 1]  # a line that wraps is not written over
+            widest = max(widest, len(line))
+            click.echo(f"\r{line:<{widest}}", nl=False, err=True)
+        time.sleep(_POLL_SECONDS)
+        erasure = edge.erasure(erasure)
+    if widest:
+        click.echo(f"\r{'':<{widest}}\r", nl=False, err=True)
+    return erasure
+
+
+def _with_erasure(content: bytes, erasure: Erasure | None) -> str:
+    """Return the answer with the erasure as it ended."""
+    if erasure is None:
+        return content.decode().strip()
+    return json.dumps({**json.loads(content), "erasure": msgspec.to_builtins(erasure)}, separators=(",", ":"))
 
 
 # Telling.
+
+
+def _counted(erasure: Erasure) -> str:
+    erased = f"{erasure.erased} response{'s' * (erasure.erased != 1)} erased"
+    return f"erasing {erasure.state.value}: {erasure.scanned} keys looked at, {erased}"
+
+
+def _erased(erasure: Erasure) -> str:
+    dropped = f", and {erasure.dropped} that could not be read" if erasure.dropped else ""
+    detail = f"\n  {_plain(erasure.detail)}" if erasure.detail and erasure.state is ErasureState.DONE else ""
+    return f"{_counted(erasure)}{dropped}{detail}"
 
 
 def _lines(reply: PurgeReply) -> Iterator[str]:

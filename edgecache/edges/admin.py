@@ -13,6 +13,7 @@ Theory
 
     ``/v1/purge``      POST, with a token: purge, and say how far it came
     ``/v1/purges``     with a token: the latest purges
+    ``/v1/erasures/``  with a token and the id of a purge: how far erasing has come
     ``/openapi.json``  what can be asked here (``edges.openapi``)
 
 Invariants
@@ -110,6 +111,7 @@ def make_admin(state: AdminState, *, names: Iterable[str] = (), purges: Purges |
         api = PurgeApi(purges)
         app.router.add_post("/v1/purge", api.purge)
         app.router.add_get("/v1/purges", api.purges)
+        app.router.add_get("/v1/erasures/{id}", api.erasure)
         app.router.add_get("/openapi.json", _describing(describe(state.version)))
     return app
 

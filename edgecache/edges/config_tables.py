@@ -270,6 +270,7 @@ class Redis(Table, frozen=True, kw_only=True):
     write_behind: Annotated[
         int, _size("responses of each process that wait to be written", '"32MiB"', at_least=_MIB)
     ] = 32 * _MIB
+    replicas: Annotated[int, Setting(COUNT, "replicas that must have a purge before it is confirmed", "1")] = 0
     fill_lock: Annotated[
         float,
         _duration("one process at a time fetches what is missing, at most this long; 0: each", '"2s"', at_most=60),

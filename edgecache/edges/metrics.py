@@ -62,7 +62,7 @@ _TIER_COUNTS: Final[Mapping[str, tuple[str, str, Mapping[str, str]]]] = {
     "write_behind": (
         "Responses that were to be written to a shared tier, by what became of them.",
         "outcome",
-        {word: word for word in ("written", "refused", "failed", "full", "superseded", "dropped")},
+        {word: word for word in ("written", "refused", "failed", "full", "superseded", "purged", "dropped")},
     ),
     "store_breaker_opened": ("Times that a silent tier was given up for a while.", "", {"breaker_opened": ""}),
 }

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from edgecache.edges.purge_messages import MAX_CONTENT, Problem, PurgeOrder, PurgeReply, PurgeReport
+from edgecache.edges.purge_messages import MAX_CONTENT, Erasure, Problem, PurgeOrder, PurgeReply, PurgeReport
 from edgecache.edges.siblings import ALONE
 
 __all__ = ["describe"]
@@ -18,6 +18,8 @@ _REFERENCE: Final = "#/components/schemas/{name}"
 _TEXT: Final[dict[str, Any]] = {"text/plain": {"schema": {"type": "string"}}}
 _MISDIRECTED: Final = {"421": {"description": "This host name is not served here.", "content": _TEXT}}
 
+_RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}}}
+
 _PROBLEMS: Final = {
     "400": "It cannot be read; `detail` says where, what is wrong, and what to write.",
     "401": "No token, or none that is known here.",
@@ -25,7 +27,7 @@ _PROBLEMS: Final = {
     "413": f"More than {MAX_CONTENT} bytes.",
     "415": "The content is not JSON.",
     "422": "The Idempotency-Key was used for other selectors.",
-    "429": "The token has used up its rate.",
+    "429": "The token has used up its rate, or too many erasures wait. Nothing was purged.",
 }
 
 _IDEMPOTENCY_KEY: Final = {
@@ -48,10 +50,19 @@ _ALONE: Final = {
     "schema": {"type": "string", "examples": ["1"]},
 }
 
+_ERASURE: Final = {
+    "name": "id",
+    "in": "path",
+    "required": True,
+    "description": "The id of the purge that erases.",
+    "schema": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+}
+
 
 def describe(version: str) -> bytes:
     """Return the document as JSON. ``version`` is that of the program."""
-    _, schemas = msgspec.json.schema_components((PurgeOrder, PurgeReply, PurgeReport, Problem), ref_template=_REFERENCE)
+    said = (PurgeOrder, PurgeReply, PurgeReport, Erasure, Problem)
+    _, schemas = msgspec.json.schema_components(said, ref_template=_REFERENCE)
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -63,6 +74,7 @@ def describe(version: str) -> bytes:
         "paths": {
             "/v1/purge": {"post": _purge()},
             "/v1/purges": {"get": _purges()},
+            "/v1/erasures/{id}": {"get": _erasure()},
             "/v1/stats": {"get": _asked("statistics", "The counters, as JSON.", {"application/json": _object()})},
             "/metrics": {"get": _asked("metrics", "The same in Prometheus' formats.", _TEXT)},
             "/livez": {"get": _asked("alive", "Whether the process turns.", _TEXT)},
@@ -91,7 +103,7 @@ def _purge() -> dict[str, Any]:
             "503": {
                 "description": "Not known to be in the log; asking again with the same key is safe.",
                 "content": receipt,
-                "headers": {"Retry-After": {"schema": {"type": "integer"}}},
+                "headers": _RETRY_AFTER,
             },
             **{status: _problem(status) for status in _PROBLEMS},
             **_MISDIRECTED,
@@ -108,6 +120,23 @@ def _purges() -> dict[str, Any]:
         "responses": {
             "200": {"description": "What was purged.", "content": _content("PurgeReport")},
             "401": _problem("401"),
+            **_MISDIRECTED,
+        },
+    }
+
+
+def _erasure() -> dict[str, Any]:
+    missing = "Some process did not say whether it has it; ask again."
+    return {
+        "operationId": "erasure",
+        "summary": "How far the erasing of a purge has come: of one's own, or any with a token for everything.",
+        "security": [{"token": []}],
+        "parameters": [_ERASURE, _ALONE],
+        "responses": {
+            "200": {"description": "How it stands.", "content": _content("Erasure")},
+            "401": _problem("401"),
+            "404": {**_problem("401"), "description": "There is none, or its process has ended."},
+            "503": {**_problem("401"), "description": missing, "headers": _RETRY_AFTER},
             **_MISDIRECTED,
         },
     }

@@ -1,4 +1,4 @@
-"""``/v1/purge`` and ``/v1/purges`` on the admin listener: purging for people and pipelines.
+"""``/v1/purge``, ``/v1/purges`` and ``/v1/erasures`` on the admin listener: purging for people and pipelines.
 
 Theory
     A request shows a token, names selectors, and gets the ledger's receipt; the status says whether it can be
@@ -50,6 +50,7 @@ RETRY_AFTER: Final = "1"
 _REALM: Final = 'Bearer realm="edgecache"'
 
 _WAIT: Final = re.compile(r'(?:^|[,;])[ \t]*wait[ \t]*=[ \t]*"?([0-9]{1,9})"?[ \t]*(?=[,;]|$)', re.IGNORECASE)
+_ID: Final = re.compile(r"[0-9a-f]{16}")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _JSON: Final = re.compile(r"application/(?:[a-z0-9.+-]+\+)?json")
 
@@ -97,6 +98,24 @@ class PurgeApi:
             200, await self._purges.report(lambda who: token.scope.all or who == token.name, shown, alone=alone)
         )
 
+    async def erasure(self, request: web.Request) -> web.Response:
+        """``GET /v1/erasures/{id}``: as who sees which purges."""
+        try:
+            token = self._token(request)
+            shown, alone = request.headers["Authorization"], ALONE in request.headers
+            id, found, missing = request.match_info["id"], None, list[str]()
+            if _ID.fullmatch(id):
+                found, missing = await self._purges.erasure(
+                    id, lambda who: token.scope.all or who == token.name, shown, alone=alone
+                )
+            if found is None and missing:
+                raise _Refused(503, f"not known here, and {', '.join(missing)} did not say", Retry_After=RETRY_AFTER)
+            if found is None:
+                raise ClientError(404, "no such erasure; if its process has ended, purge again with erase")
+        except ClientError as error:
+            return _problem(error)
+        return _json(200, found)
+
     # Who it is.
 
     def _token(self, request: web.Request) -> Token:
@@ -126,6 +145,7 @@ class PurgeApi:
             key=f"{token.name} {key}" if key else "",
             patience=PATIENCE if wait is None else float(wait),
             dry_run=order.dry_run,
+            erase=order.erase,
             alone=ALONE in request.headers,
         )
         reply = await self._purges.carry_out(wish)

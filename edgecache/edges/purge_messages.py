@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Annotated, Final
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from edgecache.errors import ClientError
 from edgecache.purging.log import MAX_SELECTORS
@@ -21,6 +21,8 @@ from edgecache.purging.selector import MAX_URI, Kind, Selector
 
 __all__ = [
     "MAX_CONTENT",
+    "Erasure",
+    "ErasureState",
     "Outcome",
     "Problem",
     "PurgeOrder",
@@ -62,6 +64,9 @@ class PurgeOrder(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     min_matched: Annotated[
         int, Meta(ge=0, le=2**31, description="Answer 409 when fewer matched; what matches is purged all the same.")
     ] = 0
+    erase: Annotated[
+        bool, Meta(description="Take what was purged out of Redis too, in the background; hard purges only.")
+    ] = False
 
 
 class WorkerReply(msgspec.Struct, frozen=True):
@@ -72,12 +77,40 @@ class WorkerReply(msgspec.Struct, frozen=True):
     milliseconds: float | None
 
 
+class ErasureState(StrEnum):
+    """How far an erasure has come."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class Erasure(msgspec.Struct, frozen=True):
+    """What was purged is taken out of Redis, body and all. It has the id of its purge.
+
+    ``scanned`` counts keys looked at, each of them in each pass. ``erased`` responses were purged and are gone,
+    ``dropped`` ones could not be read, and are gone for that. Times are in RFC 3339.
+    """
+
+    id: str
+    who: str
+    state: ErasureState
+    scanned: int = 0
+    erased: int = 0
+    dropped: int = 0
+    started: str | None = None
+    ended: str | None = None
+    detail: str = ""
+
+
 class PurgeReply(msgspec.Struct, frozen=True):
     """How far a purge has come.
 
     ``matched`` is from before the purge: how many stored responses each selector matched, added up, in the memory of
     the processes behind this listener. One that two selectors match, or two processes hold, counts twice. ``sample`` is
     some of their URIs, of a dry run up to ten. Processes that did not say what they hold are named in ``uncounted``.
+    ``erasure`` is there when erasing was asked for, and has begun.
     """
 
     id: str
@@ -89,6 +122,7 @@ class PurgeReply(msgspec.Struct, frozen=True):
     waited_ms: float
     detail: str
     uncounted: list[str] = []
+    erasure: Erasure | UnsetType = UNSET
 
 
 class PurgeRecord(msgspec.Struct, frozen=True):
@@ -131,7 +165,12 @@ def read_order(content: bytes) -> tuple[PurgeOrder, list[Selector]]:
         order = _ORDER.decode(content)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ClientError(400, str(error)) from error
-    return order, [_selector(order, index, wish) for index, wish in enumerate(order.selectors)]
+    selectors = [_selector(order, index, wish) for index, wish in enumerate(order.selectors)]
+    if order.erase and order.dry_run:
+        raise ClientError(400, "a dry run erases nothing; leave one of the two out - at `$.erase`")
+    if order.erase and any(one.soft for one in selectors):
+        raise ClientError(400, "what is purged softly is still of use; erase with hard purges only - at `$.erase`")
+    return order, selectors
 
 
 def _selector(order: PurgeOrder, index: int, wish: SelectorWish) -> Selector:

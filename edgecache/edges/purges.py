@@ -17,6 +17,7 @@ Called by ``edges.purge_api`` and ``edges.purge_method``; made by the compositio
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import secrets
@@ -28,7 +29,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 import msgspec
 
-from edgecache.edges.purge_messages import Outcome, PurgeRecord, PurgeReply, PurgeReport, WorkerReply
+from edgecache.edges.erasures import Erasures
+from edgecache.edges.purge_messages import Erasure, Outcome, PurgeRecord, PurgeReply, PurgeReport, WorkerReply
 from edgecache.edges.siblings import Siblings
 from edgecache.engine.counters import Counters
 from edgecache.purging.receipt import State
@@ -76,6 +78,7 @@ class Purging:
         tokens: who may.
         siblings: the other workers of this machine.
         counters: where it is counted what was purged.
+        erasures: erases what was purged from Redis, if that is wanted.
         now: the clock, POSIX seconds.
     """
 
@@ -84,6 +87,7 @@ class Purging:
     tokens: Tokens
     siblings: Siblings = field(default_factory=Siblings)
     counters: Counters = field(default_factory=Counters)
+    erasures: Erasures = field(default_factory=Erasures)
     now: Callable[[], float] = time.time
 
 
@@ -98,6 +102,7 @@ class Wish:
         key: its idempotency key, different for each who; empty without one.
         patience: seconds to wait for confirmation.
         dry_run: only count.
+        erase: take what was purged out of Redis too; of hard purges only.
         alone: only count in this process.
     """
 
@@ -108,6 +113,7 @@ class Wish:
     key: str = ""
     patience: float = PATIENCE
     dry_run: bool = False
+    erase: bool = False
     alone: bool = False
 
 
@@ -131,11 +137,19 @@ class Purges:
         self._ledger: Final = purging.ledger
         self._matching: Final = purging.matching
         self._siblings: Final = purging.siblings
+        self._erasures: Final = purging.erasures
         self._records: Final[deque[PurgeRecord]] = deque(maxlen=_REMEMBERED)
         self._counted: Final[OrderedDict[str, _Counted]] = OrderedDict()
 
     async def carry_out(self, wish: Wish) -> PurgeReply:
-        """Purge, or only count; raise ``ClientError`` for selectors or a key that the ledger cannot accept."""
+        """Purge, or only count; raise ``ClientError`` for selectors or a key that the ledger cannot accept.
+
+        Erasing begins when the purge is in the log; 429 and no purge when too many erasures wait.
+        """
+        with self._erasures.admitted() if wish.erase else contextlib.nullcontext():
+            return await self._carry_out(wish)
+
+    async def _carry_out(self, wish: Wish) -> PurgeReply:
         counted = await self._count(wish)
         reply = PurgeReply(
             id=secrets.token_hex(8),
@@ -150,11 +164,30 @@ class Purges:
         )
         if not wish.dry_run:
             receipt = await self._ledger.purge(wish.selectors, idempotency_key=wish.key, patience=wish.patience)
-            reply = _with_receipt(reply, receipt)
+            reply = self._erasing(wish, _with_receipt(reply, receipt), receipt)
             self._add_up(wish.selectors, reply, receipt)
         if not (wish.dry_run and wish.alone):
             self._note(wish, reply)
         return reply
+
+    def _erasing(self, wish: Wish, reply: PurgeReply, receipt: Receipt) -> PurgeReply:
+        """Begin to erase, if that is wanted and the purge is in the log."""
+        if not wish.erase or receipt.state is State.UNCONFIRMED:
+            return reply
+        erasure = self._erasures.begin(reply.id, wish.who, wish.selectors, receipt)
+        return msgspec.structs.replace(reply, erasure=erasure)
+
+    async def erasure(
+        self, id: str, sees: Callable[[str], bool], authorization: str, *, alone: bool
+    ) -> tuple[Erasure | None, list[str]]:
+        """Return how an erasure stands, here or at a sibling, if the asker ``sees`` whose it is.
+
+        Without it, name the siblings that did not say whether they have it.
+        """
+        here = self._erasures.find(id)
+        if here is not None:
+            return (here if sees(here.who) else None), []
+        return (None, []) if alone else await self._siblings.erasure(id, authorization)
 
     async def report(self, sees: Callable[[str], bool], authorization: str, *, alone: bool) -> PurgeReport:
         """Return the latest purges, here and at siblings, of everybody whom the asker ``sees``, the newest first."""
@@ -204,8 +237,9 @@ class Purges:
         shown = [_shortened(str(one)) for one in wish.selectors[:_SELECTORS_KEPT]]
         total = len(wish.selectors)
         _audit.info(
-            "purge id=%s token=%s peer=%s state=%s sequence=%d matched=%d selectors=%s of %d",
+            "purge id=%s token=%s peer=%s state=%s sequence=%d matched=%d selectors=%s of %d%s",
             *(reply.id, wish.who, wish.peer, reply.state, reply.sequence, reply.matched, json.dumps(shown), total),
+            " erase" if wish.erase else "",
         )
         if reply.state is not Outcome.DRY_RUN:
             when = datetime.fromtimestamp(self.now(), UTC).isoformat(timespec="milliseconds")

@@ -1,4 +1,4 @@
-"""The other workers of this machine, asked for what only they know: what they hold, and what they purged.
+"""The other workers of this machine, asked for what only they know: what they hold, purged, and erase.
 
 Theory
     Operators reach any one of the workers, and mean all of them. The purge itself goes through the ledger; but what
@@ -16,12 +16,12 @@ Made by the composition root; called by ``edges.purges``.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 import aiohttp
 import msgspec
 
-from edgecache.edges.purge_messages import PurgeOrder, PurgeReply, PurgeReport, SelectorWish
+from edgecache.edges.purge_messages import Erasure, PurgeOrder, PurgeReply, PurgeReport, SelectorWish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,6 +38,7 @@ PATIENCE: Final = 1.0
 """Seconds for an answer: what a purge may have to wait for because a worker hangs."""
 
 _Answer = TypeVar("_Answer")
+_Read: TypeAlias = "Callable[[int, bytes], _Answer | None]"
 _NO_ANSWER: Final = (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError)
 
 
@@ -61,18 +62,23 @@ class Siblings:
         """Return what each of them holds that the selectors match, and the names of those that did not say."""
         wishes = tuple(SelectorWish(one.kind, one.value, one.soft) for one in selectors)
         order = msgspec.json.encode(PurgeOrder(wishes, dry_run=True))
-        return await self._ask("POST", "/v1/purge", authorization, order, PurgeReply)
+        return await self._ask("POST", "/v1/purge", authorization, order, _reader(PurgeReply))
 
     async def purges(self, authorization: str) -> tuple[list[PurgeReport], list[str]]:
         """Return what each of them has purged, and the names of those that did not say."""
-        return await self._ask("GET", "/v1/purges", authorization, None, PurgeReport)
+        return await self._ask("GET", "/v1/purges", authorization, None, _reader(PurgeReport))
+
+    async def erasure(self, id: str, authorization: str) -> tuple[Erasure | None, list[str]]:
+        """Return the erasure if one of them has it, and the names of those that did not say."""
+        said, missing = await self._ask("GET", f"/v1/erasures/{id}", authorization, None, _read_erasure)
+        return next((one for found in said for one in found), None), missing
 
     async def _ask(
-        self, method: str, target: str, authorization: str, content: bytes | None, answer: type[_Answer]
+        self, method: str, target: str, authorization: str, content: bytes | None, read: _Read[_Answer]
     ) -> tuple[list[_Answer], list[str]]:
         sockets = self._sockets()
         fields = {"Authorization": authorization or self._authorization, ALONE: "1", "Content-Type": "application/json"}
-        found = await asyncio.gather(*(self._one(path, method, target, fields, content, answer) for path in sockets))
+        found = await asyncio.gather(*(self._one(path, method, target, fields, content, read) for path in sockets))
         said = [one for one in found if one is not None]
         return said, [path.stem for path, one in zip(sockets, found, strict=True) if one is None]
 
@@ -83,7 +89,7 @@ class Siblings:
         target: str,
         fields: dict[str, str],
         content: bytes | None,
-        answer: type[_Answer],
+        read: _Read[_Answer],
     ) -> _Answer | None:
         if not fields["Authorization"]:
             return None
@@ -93,7 +99,15 @@ class Siblings:
                 aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path), force_close=True)) as session,
                 session.request(method, f"http://localhost{target}", data=content, headers=fields) as response,
             ):
-                said = await response.read()
-                return msgspec.json.decode(said, type=answer) if response.status == 200 else None
+                return read(response.status, await response.read())
         except _NO_ANSWER:
             return None
+
+
+def _reader(answer: type[_Answer]) -> _Read[_Answer]:
+    return lambda status, content: msgspec.json.decode(content, type=answer) if status == 200 else None
+
+
+def _read_erasure(status: int, content: bytes) -> list[Erasure] | None:
+    """One or none: not to have it is an answer too."""
+    return [] if status == 404 else [msgspec.json.decode(content, type=Erasure)] if status == 200 else None

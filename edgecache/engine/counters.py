@@ -287,6 +287,11 @@ class Counters:
         "In the memory of the processes that were asked. If it stays at zero while purges come in, their "
         "selectors are not what the origin calls its tags and URLs.",
     )
+    purge_erased: int = _count(
+        "responses",
+        "Responses taken out of Redis because a purge asked for erasing.",
+        "Each with its body. Zero after an erasure: nothing that was purged was left there, or its time was over.",
+    )
     not_storable: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     forwarded: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     request_seconds: dict[str, Histogram] = field(default_factory=lambda: {word: Histogram() for word in RESULTS})

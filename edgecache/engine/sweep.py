@@ -10,7 +10,7 @@ Theory
     confirmation of the next purge is to be late because of it: so a walk is spread over ``PACE`` seconds, by which a
     purged body is gone within one second. The work is 6 microseconds for each response, as measured, and 12 for one
     that goes; with 100 000 and more a walk takes as long as it takes. Unsafe requests purge URLs all day: after a walk
-    that was much work there is a long rest, and then a purged body may stay for some seconds.
+    that was much work there is a long rest, and what is purged in it may stay for as long: ten seconds of 100 000.
 
 Invariants
     * Nothing runs but a look at the ledger while no hard purge comes.

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -18,8 +19,10 @@ from click.testing import CliRunner
 from edgecache.cli.main import main
 from edgecache.edges.token_file import LocalToken
 from edgecache.edges.tokens import Scope, Token, digest_of
+from edgecache.errors import StoreError
 from edgecache.purging.local import LocalLedger
-from tests.edges.purging import EVERYTHING, SECRET, LostLog, SilentPeer, admin, running
+from tests.edges.purging import EVERYTHING, SECRET, LostLog, Rests, SilentPeer, admin, erasing, purges, running
+from tests.stores.contract import response
 
 COMMAND = (sys.executable, "-m", "edgecache.cli.main")
 
@@ -123,6 +126,65 @@ def test_what_is_not_in_the_log_is_not_confirmed() -> None:
     assert code == 4
     assert output.startswith("unconfirmed: 3 ")
     assert errors == "edgecache: not purged, as far as is known; purge again (the purge log cannot be used)\n"
+
+
+# Erasing.
+
+
+def erased(*arguments: str, rests: Rests, **more: Any) -> tuple[int, str, str]:
+    with running(admin(made=purges(erasures=erasing(rests), **more))) as addresses:
+        return edgecache("--host", "shop.example", "--erase", *arguments, **environ_for(addresses))
+
+
+def test_erasing_is_waited_for() -> None:
+    rests = Rests(response(uri="http://shop.example/"), response(uri="http://blog.example/"))
+    code, output, errors = erased(rests=rests)
+    assert (code, errors) == (0, "")
+    assert output.splitlines()[-1] == "erasing done: 3 keys looked at, 1 response erased"
+    assert [one.uri for one in rests.left] == ["http://blog.example/"]
+
+
+def test_json_has_the_erasure_as_it_ended() -> None:
+    code, output, errors = erased("--json", rests=Rests(response(uri="http://shop.example/")))
+    assert (code, errors) == (0, "")
+    reply = json.loads(output)
+    assert (reply["state"], reply["erasure"]["state"], reply["erasure"]["erased"]) == ("confirmed", "done", 1)
+    assert reply["erasure"]["id"] == reply["id"]
+
+
+def test_where_there_is_no_redis_it_is_said(environ: dict[str, str]) -> None:
+    code, output, _ = edgecache("--all", "--erase", **environ)
+    assert code == 0
+    assert output.splitlines()[-2:] == ["erasing done: 0 keys looked at, 0 responses erased", "  there is no Redis"]
+
+
+def test_what_was_purged_and_not_erased_is_a_failure() -> None:
+    rests = Rests(response())
+    rests.fails = StoreError("the server is away")
+    code, output, errors = erased(rests=rests)
+    assert (code, output.splitlines()[-1][:14]) == (1, "erasing failed")
+    assert errors == "edgecache: purged, but not erased: the server is away; purge again with erase\n"
+
+
+def test_an_erasure_that_takes_longer_than_is_waited_goes_on() -> None:
+    rests = Rests(response())
+    rests.go.clear()
+    code, output, errors = erased("--wait", "0", rests=rests)
+    assert (code, errors) == (5, "edgecache: purged, but not erased within 0 s; it goes on\n")
+    assert output.splitlines()[-1].startswith("erasing running: 0 keys looked at")
+
+
+def test_what_is_not_confirmed_is_told_after_the_erasing() -> None:
+    code, output, errors = erased(rests=Rests(response()), ledger=SilentPeer())
+    assert (code, errors) == (4, "edgecache: not confirmed everywhere\n")
+    assert "  not confirmed by far:1:ab: what they still write may stay" in output
+
+
+@pytest.mark.parametrize(("option", "error"), [("--soft", "hard purges only"), ("--dry-run", "erases nothing")])
+def test_what_cannot_be_erased(environ: dict[str, str], option: str, error: str) -> None:
+    code, output, errors = edgecache("--all", "--erase", option, **environ)
+    assert (code, output) == (1, "")
+    assert error in errors
 
 
 # Who may.

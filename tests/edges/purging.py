@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from edgecache.edges.admin import AdminState, make_admin
+from edgecache.edges.erasures import Erasures, Progress
 from edgecache.edges.purges import Purges, Purging
 from edgecache.edges.siblings import Siblings
 from edgecache.edges.tokens import Scope, Token, Tokens, digest_of
@@ -22,6 +24,8 @@ from edgecache.purging.selector import Selector, target_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from edgecache.semantics.stored import StoredResponse
 
 STARTED: Final = 1_763_858_400.0  # 2025-11-23 00:40:00 UTC
 SECRET: Final = "canary-7f3a91"
@@ -68,6 +72,63 @@ class LostLog(LocalLedger):
         return Receipt(State.UNCONFIRMED, 0, b"", (), 0.25, "the purge log cannot be used")
 
 
+@dataclass(frozen=True)
+class Step:
+    """``stores.redis_erase.Erased``."""
+
+    scanned: int = 0
+    erased: int = 0
+    dropped: int = 0
+
+
+class Rests:
+    """What rests in Redis, taken out one response a step; ``go`` is what a step waits for, ``fails`` what it raises."""
+
+    def __init__(self, *responses: StoredResponse) -> None:
+        self.left = list(responses)
+        self.go = asyncio.Event()
+        self.go.set()
+        self.fails: Exception | None = None
+        self.passes = 0
+
+    async def erase(self, matches: Callable[[StoredResponse], bool]) -> AsyncIterator[Progress]:
+        self.passes += 1
+        erased = 0
+        for scanned, response in enumerate(self.left.copy(), start=1):
+            await self.go.wait()
+            if self.fails is not None:
+                raise self.fails
+            if matches(response):
+                self.left.remove(response)
+                erased += 1
+            yield Step(scanned, erased)
+
+
+@dataclass
+class Patience:
+    """A clock that goes on when somebody sleeps by it; ``asleep`` is set when somebody does."""
+
+    at: float = 0.0
+    awake: asyncio.Event = field(default_factory=asyncio.Event)
+    asleep: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        self.asleep.set()
+        await self.awake.wait()
+        self.at += seconds
+
+
+def erasing(rests: Rests, patience: Patience | None = None, counters: Counters | None = None) -> Erasures:
+    """Erasures of what rests; without a ``patience`` nothing is waited for."""
+    if patience is None:
+        patience = Patience()
+        patience.awake.set()
+    return Erasures(rests.erase, counters=counters, now=lambda: STARTED, steady=patience, sleep=patience.sleep)
+
+
 def purges(
     *tokens: Token,
     ledger: LocalLedger | None = None,
@@ -75,6 +136,7 @@ def purges(
     siblings: Siblings | None = None,
     matching: Stored | None = None,
     counters: Counters | None = None,
+    erasures: Erasures | None = None,
     now: float = STARTED,
 ) -> Purges:
     """The real thing over what ``STORED`` says; its clocks stand still."""
@@ -85,6 +147,7 @@ def purges(
             tokens=Tokens(tokens or (EVERYTHING,), lambda: clock),
             siblings=siblings or Siblings(),
             counters=counters or Counters(),
+            erasures=erasures or Erasures(now=lambda: now),
             now=lambda: now,
         )
     )
@@ -117,13 +180,20 @@ def running(app: web.Application, socket: Path | None = None) -> Iterator[list[o
         site = web.UnixSite(runner, str(socket)) if socket else web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
 
+    async def stop() -> None:
+        await runner.cleanup()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:  # erasures that nobody waited for
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
     try:
         asyncio.run_coroutine_threadsafe(start(), loop).result(10)
         yield list(runner.addresses)
     finally:
-        asyncio.run_coroutine_threadsafe(runner.cleanup(), loop).result(10)
+        asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -25,7 +25,7 @@ STORES = {
 TIERS = {
     "redis": {
         **{"hits": 31, "misses": 32, "broken": 33, "oversized": 34, "leftovers": 35},
-        **{"written": 41, "refused": 42, "failed": 43, "full": 44, "superseded": 45, "dropped": 46},
+        **{"written": 41, "refused": 42, "failed": 43, "full": 44, "superseded": 45, "purged": 47, "dropped": 46},
         **{"write_behind_bytes": 51, "store_breaker_open": 1, "breaker_opened": 52},
     }
 }

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pytest
@@ -27,12 +28,15 @@ from schemathesis.specs.openapi.checks import (
 
 from edgecache.edges.openapi import describe
 from edgecache.edges.purge_messages import MAX_CONTENT, PurgeReply, read_order
+from edgecache.edges.purges import Wish
+from edgecache.edges.siblings import Siblings
 from edgecache.edges.tokens import Scope, Token, digest_of
 from edgecache.errors import ClientError
 from edgecache.purging.local import LocalLedger
 from edgecache.purging.selector import Kind, Selector
 from edgecache.purging.verdict import Verdict
-from tests.edges.purging import EVERYTHING, SECRET, STORED, LostLog, SilentPeer, admin, running
+from tests.edges.purging import EVERYTHING, SECRET, STORED, LostLog, Rests, SilentPeer, admin, erasing, purges, running
+from tests.stores.contract import response
 
 if TYPE_CHECKING:
     from pytest_aiohttp import AiohttpClient
@@ -327,6 +331,118 @@ def test_what_is_read_is_what_the_selectors_themselves_take(wishes: list[tuple[K
         assert read_order(content.encode())[1] == expected
 
 
+# Erasing.
+
+
+async def erasure(client: Client, id: str, secret: str = SECRET, **fields: str) -> Answer:
+    headers = {"Authorization": f"Bearer {secret}", **{name.replace("_", "-"): value for name, value in fields.items()}}
+    async with client.get(f"/v1/erasures/{id}", headers=headers) as response:
+        return response.status, await response.json(content_type=None)
+
+
+@pytest.mark.parametrize(
+    ("order", "detail"),
+    [
+        ({"soft": True}, "erase with hard purges only - at `$.erase`"),
+        ({"selectors": [TAG, {**TAG, "soft": True}]}, "erase with hard purges only - at `$.erase`"),
+        ({"dry_run": True}, "a dry run erases nothing"),
+        ({"erase": "yes"}, "Expected `bool`, got `str` - at `$.erase`"),
+    ],
+)
+async def test_only_what_is_purged_hard_is_erased(
+    aiohttp_client: AiohttpClient, order: dict[str, Any], detail: str
+) -> None:
+    ledger = LocalLedger()
+    client = await aiohttp_client(admin(ledger=ledger))
+    status, problem = await purge(client, {"selectors": [TAG], "erase": True, **order})
+    assert (status, ledger.sequence) == (400, 0)
+    assert detail in problem["detail"]
+
+
+async def test_without_redis_there_is_nothing_to_erase(aiohttp_client: AiohttpClient) -> None:
+    client = await aiohttp_client(admin())
+    status, reply = await purge(client, {"selectors": [{**TAG, "soft": False}], "soft": True, "erase": True})
+    assert (status, reply["state"]) == (200, "confirmed")
+    assert reply["erasure"] == {
+        "id": reply["id"],
+        "who": "root",
+        "state": "done",
+        "scanned": 0,
+        "erased": 0,
+        "dropped": 0,
+        "started": "2025-11-23T00:40:00.000+00:00",
+        "ended": "2025-11-23T00:40:00.000+00:00",
+        "detail": "there is no Redis",
+    }
+    assert await erasure(client, reply["id"]) == (200, reply["erasure"])
+
+
+@pytest.mark.parametrize(("ledger", "status", "state"), [(LocalLedger, 200, "confirmed"), (SilentPeer, 202, "partial")])
+async def test_what_is_in_the_log_is_erased(
+    aiohttp_client: AiohttpClient, ledger: type[LocalLedger], status: int, state: str
+) -> None:
+    rests = Rests(response(uri="http://shop.example/p/42"), response("b", uri="http://shop.example/q"))
+    rests.go.clear()
+    client = await aiohttp_client(admin(made=purges(ledger=ledger(), erasures=erasing(rests))))
+    order = {"selectors": [{"kind": "prefix", "value": "/p"}], "erase": True, "min_matched": 2 if status == 200 else 9}
+    answer, reply = await purge(client, order)
+    assert (answer, reply["state"], reply["erasure"]["state"]) == (status, state, "running")
+    rests.go.set()
+    while (said := (await erasure(client, reply["id"]))[1])["ended"] is None:
+        pass
+    assert (said["state"], said["scanned"], said["erased"]) == ("done", 3, 1)
+    assert ("far:1:ab" in said["detail"]) is (status == 202)
+    assert [one.uri for one in rests.left] == ["http://shop.example/q"]
+
+
+async def test_what_is_not_in_the_log_is_not_erased(aiohttp_client: AiohttpClient) -> None:
+    rests = Rests(response())
+    client = await aiohttp_client(admin(made=purges(ledger=LostLog(), erasures=erasing(rests))))
+    status, reply = await purge(client, {"selectors": [{"kind": "all"}], "erase": True})
+    assert (status, "erasure" in reply, rests.passes) == (503, False, 0)
+    assert (await erasure(client, reply["id"]))[0] == 404
+
+
+async def test_when_too_many_erasures_wait_nothing_is_purged(aiohttp_client: AiohttpClient) -> None:
+    ledger, rests = LocalLedger(), Rests(response())
+    rests.go.clear()
+    erasures = erasing(rests)
+    client = await aiohttp_client(admin(made=purges(ledger=ledger, erasures=erasures)))
+    order = {"selectors": [TAG], "erase": True}
+    replies = [await purge(client, order) for _ in range(18)]
+    assert [reply["erasure"]["state"] for _, reply in replies[:17]] == ["running", *["queued"] * 16]
+    assert (replies[17][0], ledger.sequence) == (429, 17)
+    assert (await purge(client, {"selectors": [TAG]}))[0] == 200
+    await erasures.close()
+
+
+async def test_who_sees_an_erasure(aiohttp_client: AiohttpClient) -> None:
+    limited, other = (Token(name, digest_of(name), Scope(tag_prefixes=("list",))) for name in ("ci", "other"))
+    client = await aiohttp_client(admin(EVERYTHING, limited, other))
+    _, reply = await purge(client, {"selectors": [TAG], "erase": True}, Authorization="Bearer ci")
+    seen = [(await erasure(client, reply["id"], secret))[0] for secret in ("ci", SECRET, "other", "nobody")]
+    assert seen == [200, 200, 404, 401]
+    for unknown in ("0" * 16, "..%2Fpurges", "x", "%00"):
+        status, problem = await erasure(client, unknown)
+        assert (status, problem["title"]) == (404, "Not Found")
+
+
+async def test_siblings_are_asked_for_an_erasure(aiohttp_client: AiohttpClient, tmp_path: Path) -> None:
+    theirs = purges()
+    with running(admin(made=theirs), tmp_path / "1-0.sock"), running(admin(), tmp_path / "1-1.sock"):
+        asked = await theirs.carry_out(Wish(selectors=[Selector.of("all")], who="root", peer="", erase=True))
+        paths = [tmp_path / "1-0.sock", tmp_path / "1-1.sock"]
+        client = await aiohttp_client(admin(made=purges(siblings=Siblings(lambda: paths))))
+        status, said = await erasure(client, asked.id)
+        assert (status, said["id"]) == (200, asked.id)
+        assert (await erasure(client, asked.id, Edgecache_Alone="1"))[0] == 404
+        assert (await erasure(client, "0" * 16))[0] == 404
+        paths.append(tmp_path / "gone.sock")
+        assert (await erasure(client, asked.id))[0] == 200
+        status, problem = await erasure(client, "0" * 16)
+        assert (status, problem["detail"]) == (503, "not known here, and gone did not say")
+
+
 # What is remembered.
 
 
@@ -419,7 +535,12 @@ async def test_no_answer_shows_a_token(aiohttp_client: AiohttpClient) -> None:
 
 API = schemathesis.openapi.from_dict(json.loads(describe("1.2.3")))
 OPERATIONS = {operation.label: operation for operation in (found.ok() for found in API.get_all_operations())}
-BREAKABLE = ["POST /v1/purge", "GET /v1/purges", "GET /readyz"]  # the others take nothing that could be wrong
+BREAKABLE = [
+    "POST /v1/purge",
+    "GET /v1/purges",
+    "GET /v1/erasures/{id}",
+    "GET /readyz",
+]  # the others take nothing that could be wrong
 CHECKS = [
     not_a_server_error,
     status_code_conformance,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -13,9 +14,9 @@ from edgecache.app import compose
 from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Redis, Server
 from edgecache.purging.distributed import boottime
 from tests.scenarios.conftest import RunningEdge
-from tests.scenarios.rig import ClientResponse
+from tests.scenarios.rig import ClientResponse, fetch
 
-__all__ = ["edge_before", "outcome", "requested", "settled", "silent_client", "until"]
+__all__ = ["edge_before", "ordered", "outcome", "requested", "settled", "silent_client", "until"]
 
 
 @contextlib.asynccontextmanager
@@ -53,6 +54,16 @@ async def until(holds: Callable[[], bool]) -> None:
 async def requested(edge: RunningEdge, count: int) -> None:
     """Wait until ``count`` requests altogether have reached the engine; each then waits for its answer, or has it."""
     await until(lambda: edge.parts.counters.requests >= count)
+
+
+async def ordered(edge: RunningEdge, path: str, order: object = None) -> dict[str, Any]:
+    """Send an order to the admin listener, or ask it a question; return its answer."""
+    ((host, port, *_),) = edge.parts.admin_addresses  # type: ignore[misc]
+    content = b"" if order is None else json.dumps(order).encode()
+    fields = {"Host": host, "Authorization": edge.parts.local_token.authorization}
+    fields |= {"Content-Length": str(len(content))} if content else {}
+    response = await fetch(port, path, "POST" if content else "GET", fields, content)
+    return json.loads(response.body)  # type: ignore[no-any-return]
 
 
 async def settled(edge: RunningEdge) -> None:

@@ -17,7 +17,8 @@ import trustme
 
 from edgecache.purging.receipt import State
 from edgecache.purging.selector import Selector
-from tests.faults.redis_server import RedisServer, free_port
+from tests.faults.redis_server import RedisServer
+from tests.ports import free_port
 from tests.scenarios.conftest import RunningEdge
 from tests.scenarios.rig import FakeClock, Received, Reply, ScriptedOrigin, fetch
 from tests.scenarios.shared import StartShared, SteadyClock, edges_sharing, written
