@@ -69,7 +69,7 @@ async def test_a_receipt_names_every_process(two: Fleet) -> None:
 
 
 async def test_when_nobody_is_woken(two: Fleet) -> None:
-    """P2: every notification lost; the regular syncs are enough."""
+    """Every notification lost; the regular syncs are enough."""
     for edge in two.edges:
         edge.redis.replies["SUBSCRIBE"] = b"-ERR not today\r\n"
         edge.redis.reset()
@@ -80,7 +80,7 @@ async def test_when_nobody_is_woken(two: Fleet) -> None:
 
 @pytest.mark.parametrize("way", ["black-hole", "reset", "half-open"])
 async def test_an_edge_that_is_cut_off(two: Fleet, way: str) -> None:
-    """P3: it asks the origin when its lease is over, one request at a time for each path, and answers everything."""
+    """It asks the origin when its lease is over, one request at a time for each path, and answers everything."""
     near, far = two.edges
     running = loads(two)
     for load in running:
@@ -137,7 +137,7 @@ LOSSES: list[Callable[[Fleet], None]] = [flush, lose_the_log, lose_the_meta, res
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss.__name__)
 async def test_a_server_that_loses_everything(two: Fleet, loss: Callable[[Fleet], None]) -> None:
-    """P4: nothing comes back; what is unproven is confirmed by the origin, not fetched again."""
+    """Nothing comes back; what is unproven is confirmed by the origin, not fetched again."""
     running = loads(two)
     for load in running:
         await load.more(100)
@@ -153,7 +153,7 @@ async def test_a_server_that_loses_everything(two: Fleet, loss: Callable[[Fleet]
 
 
 async def test_a_server_that_goes_back_in_time(two: Fleet) -> None:
-    """P4: what was purged after the snapshot is not forgotten with it."""
+    """What was purged after the snapshot is not forgotten with it."""
     running = loads(two)
     for load in running:
         await load.more(50)
@@ -170,7 +170,7 @@ async def test_a_server_that_goes_back_in_time(two: Fleet) -> None:
 
 @pytest.mark.parametrize("whom", ["worker", "server"])
 async def test_whoever_was_stopped_goes_on(two: Fleet, whom: str) -> None:
-    """P10: a process that wakes up after its lease does not answer from what it knew."""
+    """A process that wakes up after its lease does not answer from what it knew."""
     running = loads(two)
     for _ in range(5 if LONG else 2):
         for load in running:
@@ -203,7 +203,7 @@ async def test_a_killed_worker_holds_up_no_purge_for_ever(two: Fleet) -> None:
 
 
 async def test_without_redis_a_purge_is_not_confirmed(two: Fleet) -> None:
-    """P11: said so at once, with when to try again; and trying again is one purge."""
+    """Said so at once, with when to try again; and trying again is one purge."""
     running = loads(two)
     assert (await two.purge(two.edges[0], "/a"))[0] == 200
     two.server.pause()
@@ -226,7 +226,7 @@ async def test_without_redis_a_purge_is_not_confirmed(two: Fleet) -> None:
 
 @pytest.mark.parametrize(("fill_lock", "most"), [("0", 4), ("5s", 2)])
 async def test_a_thousand_at_once(tmp_path: Path, fill_lock: str, most: int) -> None:
-    """O7: one origin request for each process; with the lock one altogether, or two."""
+    """One origin request for each process; with the lock one altogether, or two."""
     async with fleet(tmp_path) as running:
         # A busy machine must not cost a lease here: then somebody would rightly ask again.
         settings = {"redis_fill_lock": fill_lock, "redis_lease": "10s"}

@@ -55,7 +55,6 @@ async def test_all_is_well(edge: Fleet) -> None:
 
 
 async def test_killed_and_back(edge: Fleet) -> None:
-    """R2."""
     running = load(edge)
     await until(lambda: from_redis(edge, running))
     for _ in range(2):
@@ -67,7 +66,6 @@ async def test_killed_and_back(edge: Fleet) -> None:
 
 
 async def test_stopped_and_back(edge: Fleet) -> None:
-    """R3."""
     running = load(edge)
     await until(lambda: from_redis(edge, running))
     edge.server.pause()
@@ -106,7 +104,6 @@ TROUBLES: list[Callable[[FaultProxy], None]] = [slow, in_slices, narrow, silent,
 
 @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
 async def test_a_bad_connection(edge: Fleet, trouble: Callable[[FaultProxy], None]) -> None:
-    """R4."""
     running, proxy = load(edge), edge.edges[0].redis
     await until(lambda: from_redis(edge, running))
     trouble(proxy)
@@ -134,7 +131,6 @@ ERRORS = (
 
 @pytest.mark.parametrize("error", ERRORS if LONG else ERRORS[1:10:3], ids=lambda error: error.split()[0])
 async def test_nothing_but_errors(edge: Fleet, error: str) -> None:
-    """R5."""
     running, proxy = load(edge), edge.edges[0].redis
     await running.more(100)
     proxy.replies["*"] = f"-{error}\r\n".encode()
@@ -146,7 +142,7 @@ async def test_nothing_but_errors(edge: Fleet, error: str) -> None:
 
 
 async def test_a_full_server(tmp_path: Path) -> None:
-    """R6: it takes no more responses, and purges all the same."""
+    """It takes no more responses, and purges all the same."""
     async with fleet(tmp_path, "--maxmemory", "3mb", "--maxmemory-policy", "noeviction") as running:
         running.truth.size = 5000
         edge = await running.start(cache_memory=MEMORY)
@@ -162,7 +158,7 @@ async def test_a_full_server(tmp_path: Path) -> None:
 
 
 async def test_a_server_that_evicts_the_log(tmp_path: Path) -> None:
-    """R7: with a policy that may evict anything, the epoch ends with the log, and nothing purged comes back."""
+    """With a policy that may evict anything, the epoch ends with the log, and nothing purged comes back."""
     async with fleet(tmp_path, "--maxmemory", "3mb", "--maxmemory-policy", "allkeys-random") as running:
         running.truth.size = 5000
         edge = await running.start(cache_memory=MEMORY)

@@ -213,7 +213,7 @@ async def test_a_request_can_ask_for_a_purge_to_be_known(start: StartShared, ori
 async def test_edges_whose_clocks_differ(
     server: RedisServer, origin: ScriptedOrigin, steady: SteadyClock, hours: int
 ) -> None:
-    """P9: what one has stored is not fresh for longer at the other, and a purge is one at both."""
+    """What one has stored is not fresh for longer at the other, and a purge is one at both."""
     origin.script = lambda r: Reply(304, TAGGED) if "if-none-match" in r.fields else numbered(r)
     clocks = FakeClock(), FakeClock(1_800_000_000.0 + hours * 3600)
     async with edges_sharing(server, origin, clocks[0], steady) as start:
@@ -283,7 +283,7 @@ async def test_without_a_lease_the_origin_confirms(
 async def test_without_a_lease_one_fetch_runs_and_one_waits(
     start: StartShared, origin: ScriptedOrigin, server: RedisServer, steady: SteadyClock
 ) -> None:
-    """I10, also when those who wait come in waves: nobody gets what was asked for before it came."""
+    """Also when those who wait come in waves: nobody gets what was asked for before it came."""
     edge = await start()
     server.kill()
     steady.advance(11)
