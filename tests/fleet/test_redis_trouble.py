@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.proxy import FaultProxy
+from tests.faults.refusals import REFUSALS
 from tests.fleet.rig import Fleet, Load, fleet, until
 
 pytestmark = pytest.mark.timeout(120)
@@ -114,22 +115,7 @@ async def test_a_bad_connection(edge: Fleet, trouble: Callable[[FaultProxy], Non
     await well_again(edge, running)
 
 
-ERRORS = (
-    "LOADING Redis is loading the dataset in memory",
-    "READONLY You can't write against a read only replica.",
-    "MISCONF Redis is configured to save RDB snapshots",
-    "OOM command not allowed when used memory > 'maxmemory'.",
-    "NOAUTH Authentication required.",
-    "NOPERM this user has no permissions",
-    "NOSCRIPT No matching script.",
-    "BUSY Redis is busy running a script.",
-    "CLUSTERDOWN The cluster is down",
-    "MOVED 3999 127.0.0.1:6381",
-    "TRYAGAIN Multiple keys request during rehashing of slot",
-)
-
-
-@pytest.mark.parametrize("error", ERRORS if LONG else ERRORS[1:10:3], ids=lambda error: error.split()[0])
+@pytest.mark.parametrize("error", REFUSALS if LONG else REFUSALS[1:10:3], ids=lambda error: error.split(" ")[0])
 async def test_nothing_but_errors(edge: Fleet, error: str) -> None:
     running, proxy = load(edge), edge.edges[0].redis
     await running.more(100)
