@@ -58,8 +58,9 @@ class Plan:
 
 def forwarded(head: RequestHead, policy: Policy) -> RequestHead:
     """Add what a proxy adds (RFC 9110 §7.6.3), and what this one can do; drop what was meant for it alone."""
-    pairs = [pair for pair in head.fields.items() if pair[0].lower() != MIN_SEQUENCE]
-    pairs.append(("Via", f"1.1 {policy.name}"))
+    pairs = [*head.fields.items(), ("Via", f"1.1 {policy.name}")]
+    if MIN_SEQUENCE in head.fields:
+        pairs = [pair for pair in pairs if pair[0].lower() != MIN_SEQUENCE]
     if policy.surrogate_control:
         pairs.append(("Surrogate-Capability", f'{policy.name}="Surrogate/1.0"'))
     return RequestHead(head.method, head.scheme, head.authority, head.target, fields_of(pairs))

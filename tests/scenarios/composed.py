@@ -13,8 +13,8 @@ from typing import Any
 from edgecache.app import compose
 from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Redis, Server
 from edgecache.purging.distributed import boottime
-from tests.scenarios.conftest import RunningEdge
 from tests.scenarios.rig import ClientResponse, fetch
+from tests.scenarios.running import RunningEdge
 
 __all__ = ["edge_before", "ordered", "outcome", "requested", "settled", "silent_client", "until"]
 

@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 
-from edgecache.app import Edge, compose
+from edgecache.app import compose
 from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Server
-from tests.scenarios.rig import ClientResponse, Download, FakeClock, FieldsLike, ScriptedOrigin, download, fetch
+from tests.faults.redis_server import RedisServer
+from tests.scenarios.rig import FakeClock, ScriptedOrigin
+from tests.scenarios.running import RunningEdge, StartEdge
+from tests.scenarios.shared import StartShared, SteadyClock, edges_sharing
 
 __all__ = ["RunningEdge", "StartEdge"]
-
-
-@dataclass(frozen=True)
-class RunningEdge:
-    """A started edge, its parts, and how to talk to it."""
-
-    parts: Edge
-    port: int
-
-    async def fetch(
-        self, target: str = "/", method: str = "GET", fields: FieldsLike = (), body: bytes = b""
-    ) -> ClientResponse:
-        """As ``rig.fetch``, from this edge."""
-        return await fetch(self.port, target, method, fields, body)
-
-    async def download(
-        self, target: str = "/", method: str = "GET", fields: FieldsLike = (), body: bytes = b""
-    ) -> Download:
-        """As ``rig.download``, from this edge."""
-        return await download(self.port, target, method=method, fields=fields, body=body)
-
-
-StartEdge: TypeAlias = Callable[..., Awaitable[RunningEdge]]
 
 
 @pytest.fixture
@@ -75,3 +54,18 @@ async def start_edge(origin: ScriptedOrigin, clock: FakeClock) -> AsyncIterator[
 async def edge(start_edge: StartEdge) -> RunningEdge:
     """An edge with default settings in front of ``origin``."""
     return await start_edge()
+
+
+@pytest.fixture
+def steady() -> SteadyClock:
+    """The clock of the leases."""
+    return SteadyClock()
+
+
+@pytest.fixture
+async def start(
+    server: RedisServer, origin: ScriptedOrigin, clock: FakeClock, steady: SteadyClock
+) -> AsyncIterator[StartShared]:
+    """Start edges that share ``server``, which is the story's own."""
+    async with edges_sharing(server, origin, clock, steady) as start:
+        yield start

@@ -13,8 +13,8 @@ from edgecache.purging.selector import Selector
 from edgecache.stores.tiered import TieredStore
 from tests.faults.redis_server import RedisServer
 from tests.scenarios.composed import edge_before, settled, until
-from tests.scenarios.conftest import RunningEdge
 from tests.scenarios.rig import FakeClock, ScriptedOrigin
+from tests.scenarios.running import RunningEdge
 
 __all__ = ["SECRET", "StartShared", "SteadyClock", "confirmed", "edges_sharing", "written"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ from edgecache.edges.erasures import LATE
 from tests.faults.redis_server import RedisServer
 from tests.scenarios.composed import ordered, until
 from tests.scenarios.conftest import RunningEdge
-from tests.scenarios.rig import FakeClock, Received, Reply, ScriptedOrigin
-from tests.scenarios.shared import StartShared, SteadyClock, edges_sharing, written
+from tests.scenarios.rig import Received, Reply, ScriptedOrigin
+from tests.scenarios.shared import StartShared, SteadyClock, written
 
 CANARY = b"canary-0b7e5c91"
 LARGE = CANARY + bytes(600_000) + CANARY
@@ -26,19 +26,6 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path, "--rdbcompression", "no").start()
     yield server
     server.kill()
-
-
-@pytest.fixture
-def steady() -> SteadyClock:
-    return SteadyClock()
-
-
-@pytest.fixture
-async def start(
-    server: RedisServer, origin: ScriptedOrigin, clock: FakeClock, steady: SteadyClock
-) -> AsyncIterator[StartShared]:
-    async with edges_sharing(server, origin, clock, steady) as start:
-        yield start
 
 
 def leaky(request: Received) -> Reply:

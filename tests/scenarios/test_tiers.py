@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +26,6 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     server = RedisServer(tmp_path).start()
     yield server
     server.kill()
-
-
-@pytest.fixture
-def steady() -> SteadyClock:
-    return SteadyClock()
-
-
-@pytest.fixture
-async def start(
-    server: RedisServer, origin: ScriptedOrigin, clock: FakeClock, steady: SteadyClock
-) -> AsyncIterator[StartShared]:
-    async with edges_sharing(server, origin, clock, steady) as start:
-        yield start
 
 
 def numbered(request: Received) -> Reply:
