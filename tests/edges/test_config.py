@@ -20,21 +20,9 @@ from edgecache.errors import ConfigError
 from edgecache.origin.settings import OriginSettings
 from edgecache.purging.selector import Kind
 from edgecache.semantics import policy
+from tests.edges.configured import SMALL, mistakes, written
 
 DIGEST = "9F86D081884C7D659A2FEAA0C55AD015A3BF4F1B2B0B822CD15D6C15B0F00A08"
-SMALL = '[origin]\nurls = ["http://127.0.0.1:8000"]\n'
-
-
-def written(directory: Path, text: str) -> str:
-    path = directory / "edgecache.toml"
-    path.write_text(text, "utf-8")
-    return str(path)
-
-
-def mistakes(directory: Path, text: str, **environ: str) -> list[ConfigError]:
-    with pytest.raises(ConfigMistakes) as caught:
-        load(written(directory, text), environ=environ)
-    return list(caught.value.mistakes)
 
 
 # What it amounts to.

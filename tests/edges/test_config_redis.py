@@ -26,22 +26,10 @@ from edgecache.errors import ConfigError
 from edgecache.redis_client import connect
 from edgecache.stores import seal
 from edgecache.stores.redis_layout import Names
+from tests.edges.configured import SMALL, mistakes, written
 
-SMALL = '[origin]\nurls = ["http://127.0.0.1:8000"]\n'
 WORD = "open-sesame"
 LONG_WORD = f"{WORD}-and-more"
-
-
-def written(directory: Path, text: str) -> str:
-    path = directory / "edgecache.toml"
-    path.write_text(text, "utf-8")
-    return str(path)
-
-
-def mistakes(directory: Path, text: str, **environ: str) -> list[ConfigError]:
-    with pytest.raises(ConfigMistakes) as caught:
-        load(written(directory, text), environ=environ)
-    return list(caught.value.mistakes)
 
 
 # What it amounts to.
