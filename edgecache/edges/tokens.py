@@ -35,8 +35,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from edgecache.errors import ConfigError
+from edgecache.http.glob import Glob
 from edgecache.purging.expression import Both, Either, Expression, Not, Tag, parse
-from edgecache.purging.glob import Glob
 from edgecache.purging.selector import Kind, Selector
 
 if TYPE_CHECKING:

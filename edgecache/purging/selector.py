@@ -12,7 +12,7 @@ Theory
     prefix    ``h.example/a``, ``/a``   whole path segments: ``/a``, ``/a/b`` and ``/a?x``, not ``/ab``
     host      ``h.example``             everything of the host
     tag       ``product:42``            exactly this tag, case-sensitive
-    glob      ``/img/**/*.png``         see ``purging.glob``
+    glob      ``/img/**/*.png``         see ``http.glob``
     regex     ``\\.(css|js)$``           RE2 syntax, searched for in ``h.example/path?query`` (extra ``regex``)
     expr      ``a & !(b | c)``          see ``purging.expression``
     all                                 everything
@@ -39,9 +39,9 @@ from functools import cache
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
 from edgecache.errors import ClientError
+from edgecache.http.glob import Glob
 from edgecache.http.memo import memoised
 from edgecache.purging.expression import parse
-from edgecache.purging.glob import Glob
 
 __all__ = ["MAX_REGEX", "MAX_TAG", "MAX_URI", "Kind", "Matcher", "Selector", "Target", "target_of"]
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgecache.errors import ClientError
+from edgecache.http.glob import Glob
 from edgecache.purging import expression, selector
 from edgecache.purging.expression import Both, Either, Expression, Not, Tag
-from edgecache.purging.glob import Glob
 from edgecache.purging.selector import MAX_REGEX, Kind, Selector, target_of
 
 needs_re2 = pytest.mark.skipif(find_spec("re2") is None, reason="google-re2 is an extra")

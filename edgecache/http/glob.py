@@ -9,13 +9,16 @@ Theory
 
     What is matched is a path with its query. A glob that matches the path alone matches as well: who writes
     ``/a/*.css`` means ``/a/b.css?v=2`` too, and to purge too little is worse than too much.
+
+    Field values have no segments: a ``Wildcard`` knows ``*`` alone, any run. The literal pieces between the stars are
+    found one after the other, each as early as possible, which is linear too.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["Glob"]
+__all__ = ["Glob", "Wildcard"]
 
 
 class Glob:
@@ -70,6 +73,32 @@ class Glob:
             if not states:
                 return False
         return bool(states & accept)
+
+
+class Wildcard:
+    """A compiled pattern for whole values, in which ``*`` stands for any run; letters match in either case."""
+
+    __slots__ = ("_pieces",)
+
+    def __init__(self, pattern: str) -> None:
+        self._pieces: Final = tuple(pattern.lower().split("*"))
+
+    def matches(self, value: str) -> bool:
+        """Whether the whole of ``value`` matches."""
+        value, (first, *rest) = value.lower(), self._pieces
+        if not rest:
+            return value == first
+        *inner, last = rest
+        end = len(value) - len(last)
+        at = len(first)
+        if not value.startswith(first) or not value.endswith(last) or end < at:
+            return False
+        for piece in inner:
+            found = value.find(piece, at, end)
+            if found < 0:
+                return False
+            at = found + len(piece)
+        return True
 
 
 def _tokens(pattern: str) -> list[tuple[str, bool]]:
