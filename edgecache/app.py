@@ -78,8 +78,8 @@ class Edge:
         self.ledger: Final = LocalLedger() if self.shared is None else self.shared.ledger
         self.origin: Final = Upstreams(config.origin.settings())
         lock = None if self.shared is None or self.shared.lock is None else (self.shared.lock, config.redis.fill_lock)
-        policy = config.cache.policy()
-        self.cache: Final = Cache(self.origin, self.store, self.ledger, self.counters, policy, clock, lock)
+        self.rules: Final = config.rule_set()
+        self.cache: Final = Cache(self.origin, self.store, self.ledger, self.counters, self.rules, clock, lock)
         self._writer = None if config.log.access == "off" else LineWriter(config.log.file)
         sinks = [_counting(self.counters)]
         if self._writer is not None:

@@ -25,6 +25,7 @@ _PROTOCOLS: Final = (
     "stores.base",
     "stores.body",
     "origin.base",
+    "origin.retry_budget",
     "purging.base",
     "purging.selector",
     "purging.verdict",

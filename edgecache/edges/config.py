@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from edgecache.edges.config_tables import Admin, AdminToken, Cache, Log, Origin, Redis, Server, Table, settings
+from edgecache.semantics.rules import Rule, RuleSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -57,11 +58,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     redis: Redis = Redis()
     log: Log = Log()
     tokens: dict[str, AdminToken] = {}
+    rules: tuple[Rule, ...] = ()
     sources: dict[str, str] = {}
 
     def granted(self) -> list[Token]:
         """Return the tokens of ``[tokens.NAME]``."""
         return [table.token(name) for name, table in self.tokens.items()]
+
+    def rule_set(self) -> RuleSet:
+        """Return the rules that are in force, over what ``[cache]`` says."""
+        return RuleSet(self.cache.policy(), self.rules)
 
     def with_redis(self, url: str, secret: str) -> Config:
         """Return this configuration with another server: the embedded one, now that it runs."""

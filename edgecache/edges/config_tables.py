@@ -235,6 +235,10 @@ class Cache(Table, frozen=True, kw_only=True):
         DEFAULT.hit_for_miss
     )
     x_cache: Annotated[bool, Setting(SWITCH, "add X-Cache: HIT, MISS ...", "false")] = DEFAULT.x_cache
+    known_fields: Annotated[
+        tuple[str, ...],
+        Setting(TOKEN, "request fields of your own that change no response", '["X-Client-Version"]', many=True),
+    ] = DEFAULT.known_fields
     unsafe_store_set_cookie: Annotated[
         bool, Setting(SWITCH, "store Set-Cookie and replay it to everybody", "false")
     ] = DEFAULT.unsafe_store_set_cookie
@@ -243,6 +247,7 @@ class Cache(Table, frozen=True, kw_only=True):
         """Return the semantics' part of this table."""
         wishes = msgspec.structs.asdict(self)
         del wishes["memory"]
+        wishes["known_fields"] = tuple(map(str.lower, self.known_fields))
         return Policy(**wishes)
 
 

@@ -14,6 +14,7 @@ Invariants
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -34,15 +35,20 @@ from edgecache.http.ranges import parse_range
 from edgecache.origin.base import Origin
 from edgecache.purging.base import Ledger
 from edgecache.semantics import key, reuse
-from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import Complete, Decision, Forward, Refuse, Serve, ServeStale, Validate
+from edgecache.semantics.rules import Applied, RuleSet
 from edgecache.semantics.stored import CacheKey
+from edgecache.semantics.unkeyed import doubtful
 from edgecache.stores.base import FillLock, Tiers
 
 __all__ = ["Cache"]
 
 _MAX_DIGITS: Final = 15
+
+
+def _luck() -> float:
+    return random.expovariate(1.0)
 
 
 class Cache:
@@ -54,16 +60,18 @@ class Cache:
         store: Tiers,
         ledger: Ledger,
         counters: Counters,
-        policy: Policy,
+        rules: RuleSet,
         clock: Callable[[], float],
         lock: tuple[FillLock, float] | None = None,
+        luck: Callable[[], float] = _luck,
     ) -> None:
-        """``lock`` is what processes take turns with, and the seconds a turn lasts at most."""
+        """``lock`` is what processes take turns with, and the seconds a turn lasts at most; ``luck``: see ``Parts``."""
+        policy = rules.base
         collapse = Collapse(ledger)
         lookup = Lookup(store, ledger, policy, clock)
         turns = None if lock is None else Turns(*lock, store, lookup, policy, clock)
         fetcher = Fetcher(origin, store, ledger, collapse, counters, policy, clock, turns)
-        self._parts: Final = Parts(store, ledger, lookup, collapse, fetcher, counters, policy, clock)
+        self._parts: Final = Parts(store, ledger, lookup, collapse, fetcher, counters, policy, rules, clock, luck)
 
     @property
     def in_flight(self) -> int:
@@ -83,13 +91,21 @@ class Cache:
             return None
         if MIN_SEQUENCE in head.fields:
             return None
-        now = self._parts.clock()
-        cache_key = key.primary(head)
-        decision = reuse.decide(head, self._parts.lookup.now(cache_key, now), self._parts.policy, now)
+        parts, now = self._parts, self._parts.clock()
+        asked = parts.rules.applied(head)
+        if asked.policy.passes:
+            return None
+        cache_key = self._key(asked)
+        candidates = parts.lookup.now(cache_key, now)
+        decision = reuse.decide(asked.head, candidates, asked.policy, now, parts.luck())
         if not isinstance(decision, Serve | ServeStale):
             return None
-        self._parts.counters.requests += 1
-        return serve.serve(self._parts, Exchange(request, now, cache_key), decision, Plan(cache_key, head), now)
+        parts.counters.requests += 1
+        plan = Plan(cache_key, asked, asked.head)
+        return serve.serve(parts, Exchange(request, now, cache_key), decision, plan, now)
+
+    def _key(self, asked: Applied, digest: str = "") -> CacheKey:
+        return key.primary(asked.head, digest, asked.policy, self._parts.release_of(asked.policy))
 
     async def handle(self, request: Request) -> Delivery:
         """Answer a request, whatever it takes."""
@@ -100,8 +116,11 @@ class Cache:
             return await through.pass_through(self._parts, exchange, Reason.UPGRADE)
         if head.method not in key.KEYED_METHODS:
             return await through.pass_through(self._parts, exchange, Reason.METHOD)
+        asked = self._parts.rules.applied(head)
+        if asked.policy.passes:
+            return await through.pass_through(self._parts, exchange, Reason.RULE_PASS)
         if request.body is None:
-            return await self._answer(exchange, key.primary(head), None)
+            return await self._answer(exchange, Plan(self._key(asked), asked, asked.head))
         if head.method != "QUERY":
             return await through.pass_through(self._parts, exchange, Reason.CONTENT)
         try:
@@ -111,7 +130,7 @@ class Cache:
         if content is None:
             return await through.pass_through(self._parts, exchange, Reason.CONTENT)
         digest = key.content_digest(content, head.fields)
-        return await self._answer(exchange, key.primary(head, digest), content)
+        return await self._answer(exchange, Plan(self._key(asked, digest), asked, asked.head, content))
 
     async def _catch_up(self, head: RequestHead) -> None:
         """Learn of a purge that the request names, before it is answered."""
@@ -119,23 +138,21 @@ class Cache:
         if wanted is not None and wanted.isascii() and wanted.isdecimal() and len(wanted) <= _MAX_DIGITS:
             await self._parts.ledger.catch_up(int(wanted))
 
-    async def _decide(self, exchange: Exchange, cache_key: CacheKey) -> tuple[Decision, float]:
+    async def _decide(self, exchange: Exchange, plan: Plan) -> tuple[Decision, float]:
         """Return what to do by what is in memory, or else by what is behind it; and the instant of that decision."""
-        parts, head = self._parts, exchange.request.head
+        parts, head, policy = self._parts, plan.head, plan.asked.policy
         now = parts.clock()
-        decision = parts.lookup.found(cache_key, now).decide(head, parts.policy, now)
-        if parts.lookup.can_look_behind and _may_look_behind(decision) and not parts.collapse.is_busy(cache_key, now):
+        decision = parts.lookup.found(plan.key, now).decide(head, policy, now, parts.luck())
+        if parts.lookup.can_look_behind and _may_look_behind(decision) and not parts.collapse.is_busy(plan.key, now):
             exchange.record("look-behind")
-            found = await parts.lookup.behind(head, cache_key)
+            found = await parts.lookup.behind(head, plan.key)
             now = parts.clock()
-            decision = found.decide(head, parts.policy, now)
+            decision = found.decide(head, policy, now)
         return decision, now
 
-    async def _answer(self, exchange: Exchange, cache_key: CacheKey, content: bytes | None) -> Delivery:
-        exchange.key = cache_key
-        head = exchange.request.head
-        await self._catch_up(head)
-        plan = Plan(cache_key, head, content)
+    async def _answer(self, exchange: Exchange, plan: Plan) -> Delivery:
+        exchange.key = plan.key
+        await self._catch_up(plan.head)
         delivery = await self._attempt(exchange, plan)
         if delivery is None:  # another process was quicker; but it may have got another variant
             delivery = await self._attempt(exchange, replace(plan, is_patient=False))
@@ -145,7 +162,7 @@ class Cache:
     async def _attempt(self, exchange: Exchange, plan: Plan) -> Delivery | None:
         """Do what is to be done now; None when that has changed meanwhile, which only a patient plan can say."""
         head = plan.head
-        decision, now = await self._decide(exchange, plan.key)
+        decision, now = await self._decide(exchange, plan)
         match decision:
             case Serve() | ServeStale():
                 return serve.serve(self._parts, exchange, decision, plan, now)
@@ -159,6 +176,7 @@ class Cache:
                 plan = replace(plan, complete=(response, first, last))
             case Forward(reason):
                 plan = replace(plan, keep_range=_asks_for_range(head))
+        plan = _apart(plan)
         if head.method == "HEAD":
             return await through.forward_head(self._parts, exchange, plan, reason)
         return await forward.fetch(self._parts, exchange, plan, reason)
@@ -175,3 +193,11 @@ def _may_look_behind(decision: Decision) -> bool:
 
 def _asks_for_range(head: RequestHead) -> bool:
     return head.method == "GET" and parse_range(head.fields.get("range", "")) is not None
+
+
+def _apart(plan: Plan) -> Plan:
+    """Keep a request whose fields may change the response away from what is stored for others."""
+    known = () if plan.validate is None else plan.validate.selecting.names
+    if not doubtful(plan.head.fields, plan.asked.policy, known):
+        return plan
+    return replace(plan, is_alone=True, is_patient=False, complete=None)

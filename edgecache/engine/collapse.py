@@ -38,14 +38,28 @@ from edgecache.purging.verdict import Verdict
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Birth, StoredResponse
 
-__all__ = ["Collapse", "Died", "Elsewhere", "Failed", "Filled", "Flight", "Freshened", "Outcome", "Unshared"]
+__all__ = [
+    "KEPT_OUT",
+    "Collapse",
+    "Died",
+    "Elsewhere",
+    "Failed",
+    "Filled",
+    "Flight",
+    "Freshened",
+    "Outcome",
+    "Unshared",
+]
 
 _MAX_MARKS: Final = 10_000
+
+KEPT_OUT: Final = frozenset({Reason.ERROR_KEPT_OUT, Reason.RETAINED})
+"""Why a response does not take the place of what is stored: that may be served instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A storable response: its head, its growing body, and what will be stored (with a body still empty)."""
+    """A storable response: its head as clients see it, its growing body, and what will be stored (with no body yet)."""
 
     head: ResponseHead
     fill: Fill
@@ -62,9 +76,10 @@ class Freshened:
 
 @dataclass(frozen=True, slots=True)
 class Unshared:
-    """A response for its leader alone, which closes it."""
+    """A response for its leader alone, which closes it; ``shown`` is the head it gets, ``reason`` why."""
 
     response: OriginResponse
+    shown: ResponseHead
     reason: Reason
 
 

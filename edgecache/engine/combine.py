@@ -8,9 +8,10 @@ is a purge of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from edgecache.http.message import ResponseHead, fields_of, render_status_line
+from edgecache.http.message import Pair, ResponseHead, fields_of, render_fields, render_status_line
 from edgecache.http.ranges import OF_THESE_BYTES, ContentRange, parse_content_range, render_content_range
 from edgecache.semantics.stored import StoredResponse
 from edgecache.semantics.validation import merge
@@ -61,9 +62,16 @@ def _union(older: StoredResponse, a: ContentRange, newer: StoredResponse, b: Con
     held = ContentRange(min(a.first, b.first), max(a.last, b.last), b.complete)
     birth = min(older.birth, newer.birth, key=lambda birth: birth.sequence)
     fields = [pair for pair in newer.fields if pair[0].lower() not in OF_THESE_BYTES]
-    fields.append(("Content-Range", render_content_range(held)))
-    tags = older.tags | newer.tags
-    return replace(newer, body=body, content_range=held, fields=tuple(fields), birth=birth, tags=tags)
+    range_field = ("Content-Range", render_content_range(held))
+    return replace(
+        newer,
+        body=body,
+        content_range=held,
+        fields=(*fields, range_field),
+        birth=birth,
+        tags=older.tags | newer.tags,
+        rendered=_rendered(newer, 206, (range_field,)),
+    )
 
 
 def whole(part: StoredResponse) -> StoredResponse:
@@ -72,11 +80,10 @@ def whole(part: StoredResponse) -> StoredResponse:
     if held is None or held.first > 0 or held.last + 1 != held.complete:
         return part
     fields = tuple(pair for pair in part.fields if pair[0].lower() not in OF_THESE_BYTES)
-    return replace(part, status=200, fields=fields, content_range=None, rendered=_rendered_whole(part))
+    return replace(part, status=200, fields=fields, content_range=None, rendered=_rendered(part, 200, ()))
 
 
-def _rendered_whole(part: StoredResponse) -> bytes:
-    """Make it of what was rendered, where the fields addressed to this cache alone are left out already."""
-    _, *lines = part.rendered.splitlines(keepends=True)
-    kept = (line for line in lines if line.partition(b":")[0].decode("latin-1").lower() not in OF_THESE_BYTES)
-    return render_status_line(200) + b"".join(kept)
+def _rendered(part: StoredResponse, status: int, of_these_bytes: Iterable[Pair]) -> bytes:
+    """Make it of what was rendered, which is what clients see, with other fields that describe the bytes."""
+    kept = [pair for pair in part.shown().fields.items() if pair[0].lower() not in OF_THESE_BYTES]
+    return render_status_line(status) + render_fields([*kept, *of_these_bytes])

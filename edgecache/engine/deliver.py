@@ -24,9 +24,8 @@ from edgecache.http.message import (
     reason_phrase,
 )
 from edgecache.origin.base import Framing, OriginResponse
-from edgecache.semantics import storing
 from edgecache.semantics.policy import Policy
-from edgecache.semantics.stored import Body, StoredResponse
+from edgecache.semantics.stored import Body, Freshness, StoredResponse
 from edgecache.stores.body import slices
 
 __all__ = ["Status", "filling", "passed", "stored", "synthesized"]
@@ -77,7 +76,7 @@ class _Passing:
 def stored(exchange: Exchange, response: StoredResponse, status: Status, policy: Policy, now: float) -> Delivery:
     """Deliver a stored response."""
     freshness = response.freshness
-    extra = [("Age", str(int(freshness.age(now)))), *_explained(exchange, status, policy, ttl=int(freshness.ttl(now)))]
+    extra = [("Age", str(_age(freshness, now))), *_explained(exchange, status, policy, ttl=int(freshness.ttl(now)))]
     request = exchange.request.head
     source = _stored_source(response)
     if _is_plain(request) and response.content_range is None:
@@ -85,17 +84,17 @@ def stored(exchange: Exchange, response: StoredResponse, status: Status, policy:
         rendered = response.rendered + b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in extra)
         head = ResponseHead(response.status, _EMPTY)
         return _whole(exchange, head, source, rendered)
-    return _negotiate(exchange, _for_clients(response.head(), policy), extra, source, now)
+    return _negotiate(exchange, response.shown(), extra, source, now)
 
 
 def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, now: float) -> Delivery:
     """Deliver a response that is on its way into the store: to its leader as it came, to followers as stored."""
     fill, length = filled.fill, filled.length
     if status.collapsed:
-        head = _for_clients(filled.prototype.head(), policy)
-        extra = [("Age", str(int(filled.prototype.freshness.age(now))))]
+        head = filled.prototype.shown()
+        extra = [("Age", str(_age(filled.prototype.freshness, now)))]
     else:
-        head = _for_clients(filled.head, policy)
+        head = filled.head
         extra = _forwarded(head.fields, policy, now)
     came = exchange.origin_status or head.status
     if came != head.status or not _is_plain(exchange.request.head):
@@ -115,9 +114,10 @@ def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, 
     return _negotiate(exchange, head, extra, source, now)
 
 
-def passed(exchange: Exchange, response: OriginResponse, status: Status, policy: Policy, now: float) -> Delivery:
-    """Deliver a response that is this client's alone, as the origin sent it."""
-    head = _for_clients(response.head, policy)
+def passed(
+    exchange: Exchange, response: OriginResponse, head: ResponseHead, status: Status, policy: Policy, now: float
+) -> Delivery:
+    """Deliver a response that is this client's alone, under the head that it is to see."""
     is_tunnel = response.tunnel is not None
     is_bodiless = is_tunnel or exchange.request.head.method == "HEAD" or response.framing is Framing.NONE
     length = 0 if is_bodiless else response.content_length
@@ -331,12 +331,9 @@ async def _in_order(
         yield closing
 
 
-def _for_clients(head: ResponseHead, policy: Policy) -> ResponseHead:
-    """Return the head without what was meant for this cache alone."""
-    consumed = storing.consumed_fields(policy)
-    if not any(name in head.fields for name in consumed):
-        return head
-    return ResponseHead(head.status, fields_of(pair for pair in head.fields.items() if pair[0].lower() not in consumed))
+def _age(freshness: Freshness, now: float) -> int:
+    """RFC 9111 §5.1; for clients whose time runs from delivery by the operator's wish, the time is 0 now."""
+    return 0 if freshness.restarts_age else int(freshness.age(now))
 
 
 def _delivered(fields: FieldsView, *, keep_length: bool = False) -> Iterable[Pair]:

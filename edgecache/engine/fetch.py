@@ -14,33 +14,45 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from edgecache.engine.collapse import Collapse, Died, Elsewhere, Failed, Filled, Flight, Freshened, Unshared
+from edgecache.engine.collapse import KEPT_OUT, Collapse, Died, Elsewhere, Failed, Filled, Flight, Freshened, Unshared
 from edgecache.engine.combine import combine, completed, whole
 from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Exchange
 from edgecache.engine.fill import Fill
+from edgecache.engine.judging import judge, policy_of_update
 from edgecache.engine.plan import Plan, forwarded
 from edgecache.engine.turns import Turns
 from edgecache.errors import OriginError, OriginTimeout
-from edgecache.http.message import RequestHead
+from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.http.ranges import ContentRange
-from edgecache.origin.base import Framing, InterimHandler, Origin, OriginResponse, RequestBody
+from edgecache.origin.base import InterimHandler, Origin, OriginResponse, RequestBody
+from edgecache.origin.retry_budget import RetryBudget
 from edgecache.purging.base import Ledger
 from edgecache.purging.verdict import Verdict
-from edgecache.semantics import freshness, storing, validation
+from edgecache.semantics import storing, validation
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
-from edgecache.semantics.reuse import may_serve_instead
+from edgecache.semantics.rules import Applied
 from edgecache.semantics.stored import Birth, StoredResponse
 from edgecache.stores.base import Tiers
 from edgecache.stores.body import MemoryBody
 
-__all__ = ["Fetcher"]
+__all__ = ["Fetcher", "Filling"]
 
 _FINISH_BYTES = 1024 * 1024
 """A deserted fill is finished when no more than this is missing; else the origin is spared the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A response whose body is to be stored: what was asked and what holds for it, what clients see, what is stored."""
+
+    asked: Applied
+    policy: Policy
+    shown: ResponseHead
+    prototype: StoredResponse
 
 
 class Fetcher:
@@ -65,6 +77,7 @@ class Fetcher:
         self._policy = policy
         self._clock = clock
         self._turns = turns
+        self._elsewhere = RetryBudget(clock())
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -76,13 +89,13 @@ class Fetcher:
         """Run a flight in the background, now or when its turn has come."""
         flight.when_due(lambda: self._spawn(self._run(flight, plan, exchange, on_interim)))
 
-    def start_pump(self, flight: Flight, prototype: StoredResponse, response: OriginResponse) -> None:
+    def start_pump(self, flight: Flight, filling: Filling, response: OriginResponse) -> None:
         """Fill from a response that is already here, in the background."""
-        self._spawn(self._pumped(flight, prototype, response))
+        self._spawn(self._pumped(flight, filling, response))
 
-    async def _pumped(self, flight: Flight, prototype: StoredResponse, response: OriginResponse) -> None:
+    async def _pumped(self, flight: Flight, filling: Filling, response: OriginResponse) -> None:
         try:
-            await self.pump(flight, prototype, response)
+            await self.pump(flight, filling, response)
         finally:
             flight.resolve(Died())
 
@@ -117,6 +130,9 @@ class Fetcher:
         request_time = self._clock()
         try:
             response = await self.send(plan.outgoing(), plan.content, exchange, on_interim)
+            while self._may_be_elsewhere(plan, response):
+                response.close()
+                response = await self.send(plan.outgoing(), plan.content, exchange, on_interim)
         except OriginError as error:
             flight.resolve(Failed(error))
             return
@@ -125,6 +141,12 @@ class Fetcher:
         except BaseException:
             response.close()
             raise
+
+    def _may_be_elsewhere(self, plan: Plan, response: OriginResponse) -> bool:
+        """Whether to ask once more for an asset: during a deploy one server has it already, and another not yet."""
+        if response.head.status not in (404, 410) or not plan.asked.is_versioned:
+            return False
+        return self._elsewhere.spend()
 
     async def send(
         self,
@@ -137,6 +159,7 @@ class Fetcher:
     ) -> OriginResponse:
         """Send a request and count it. Raises ``OriginError``."""
         self._counters.origin_requests += 1
+        self._elsewhere.note_request(self._clock())
         head = forwarded(head, self._policy)
         if content is not None:
             body = RequestBody(_once(content), len(content))
@@ -168,21 +191,23 @@ class Fetcher:
         if head.status in (206, 416) and plan.complete is not None:
             await self._complete(flight, plan, exchange, response, request_time, now)
             return
-        reason = self._refusal(plan, response, request_time, now)
-        if reason is not None:
-            self._unshared(flight, plan, response, reason)
+        judged = judge(
+            plan.head, plan.asked, response, request_time=request_time, response_time=now, instead=plan.validate
+        )
+        if judged.refusal is not None:
+            self._unshared(flight, plan, response, judged.shown, judged.refusal)
             return
         prototype = storing.make(
             plan.head,
-            head,
+            judged.head,
             MemoryBody(()),
-            self._policy,
+            judged.policy,
             key=plan.key,
             birth=_birth(flight),
             request_time=request_time,
             response_time=now,
         )
-        await self.pump(flight, prototype, response)
+        await self.pump(flight, Filling(plan.asked, judged.policy, judged.shown, prototype), response)
 
     def _freshen(self, flight: Flight, plan: Plan, response: OriginResponse, request_time: float, now: float) -> None:
         stored = plan.validate
@@ -191,7 +216,7 @@ class Fetcher:
             plan.head,
             stored,
             response.head,
-            self._policy,
+            policy_of_update(plan.asked, stored, response.head),
             birth=_birth(flight),
             request_time=request_time,
             response_time=now,
@@ -205,33 +230,22 @@ class Fetcher:
         self._note_shareable(flight, freshened)
         flight.resolve(Freshened(freshened))
 
-    def _refusal(self, plan: Plan, response: OriginResponse, request_time: float, now: float) -> Reason | None:
-        head = response.head
-        governing = freshness.govern(head.fields, self._policy)
-        numbers = freshness.assess(head, governing, self._policy, request_time=request_time, response_time=now)
-        if response.framing is Framing.CLOSE:
-            return Reason.CLOSE_DELIMITED
-        if head.status >= 500 and plan.validate is not None:
-            instead = may_serve_instead(plan.validate, now, unreachable=False, request=plan.head)
-            if instead is not None:
-                return Reason.ERROR_KEPT_OUT
-        reason = storing.refusal(plan.head, head, governing, numbers, self._policy)
-        if reason is None and response.content_length is not None:
-            reason = storing.refusal_of_body(head, response.content_length, self._policy)
-        return reason
-
-    def _unshared(self, flight: Flight, plan: Plan, response: OriginResponse, reason: Reason) -> None:
+    def _unshared(
+        self, flight: Flight, plan: Plan, response: OriginResponse, shown: ResponseHead, reason: Reason
+    ) -> None:
         self._refused(reason)
-        if response.head.status < 500:
-            # A server error says nothing about the next answer, and a herd must not follow it.
+        # A server error says nothing about the next answer, and a herd must not follow it; nor must others pay for
+        # what one request asked for in a way of its own.
+        is_telling = response.head.status < 500 and not plan.is_alone and reason not in KEPT_OUT
+        if is_telling:
             self._mark(flight)
-        if plan.validate is not None and reason is not Reason.ERROR_KEPT_OUT and response.head.status < 500:
+        if plan.validate is not None and is_telling:
             # What the origin answers now has taken its place, and cannot be stored (RFC 9111 §4.3.3).
             self._store.remove_now(plan.validate)
         self._collapse.end(flight)
         if flight.members == 0 or flight.deserted:
             response.close()
-        flight.resolve(Unshared(response, reason))
+        flight.resolve(Unshared(response, shown, reason))
 
     def _note_shareable(self, flight: Flight, response: StoredResponse) -> None:
         """Remember whether waiting for this key is worth it: a response stale on arrival answers nobody else."""
@@ -262,11 +276,12 @@ class Fetcher:
             self._store.remove_now(part)
             await self._fly(flight, replace(plan, complete=None), exchange, None)
             return
+        policy = plan.asked.on(merged)
         prototype = storing.make(
             plan.head,
             merged,
             MemoryBody(()),
-            self._policy,
+            policy,
             key=plan.key,
             birth=min(_birth(flight), part.birth, key=lambda birth: birth.sequence),
             request_time=request_time,
@@ -274,25 +289,26 @@ class Fetcher:
             selecting=part.selecting,
         )
         before, after = (local, ()) if first > 0 else ((), local)
-        await self.pump(flight, prototype, response, before, after)
+        filling = Filling(plan.asked, policy, prototype.shown(), prototype)
+        await self.pump(flight, filling, response, before, after)
 
     # From head to last byte.
 
     async def pump(
         self,
         flight: Flight,
-        prototype: StoredResponse,
+        filling: Filling,
         response: OriginResponse,
         before: tuple[bytes, ...] = (),
         after: tuple[bytes, ...] = (),
     ) -> None:
         """Resolve the flight with a fill and feed it to its end; store what came if it came whole."""
-        fill = Fill()
+        fill, prototype = Fill(), filling.prototype
         held = sum(map(len, before)) + sum(map(len, after))
         length = None if response.content_length is None else response.content_length + held
         self._counters.fills += 1
         self._note_shareable(flight, prototype)
-        flight.resolve(Filled(response.head if not held else prototype.head(), fill, prototype, length))
+        flight.resolve(Filled(filling.shown, fill, prototype, length))
         self._watch_desertion(flight, fill, length)
         try:
             for chunk in before:
@@ -309,7 +325,7 @@ class Fetcher:
             raise
         else:
             # Stored first: whoever sees the end of this body finds it when it comes again.
-            self._commit(fill, prototype)
+            await self._commit(fill, filling)
             fill.finish()
         finally:
             fill.on_deserted = None
@@ -340,7 +356,8 @@ class Fetcher:
 
         fill.on_deserted = on_deserted
 
-    def _commit(self, fill: Fill, prototype: StoredResponse) -> None:
+    async def _commit(self, fill: Fill, filling: Filling) -> None:
+        prototype = filling.prototype
         if fill.spilled:
             self._refused(Reason.TOO_LARGE)
             return

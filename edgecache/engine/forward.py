@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from edgecache.engine import deliver, serve
-from edgecache.engine.collapse import Died, Elsewhere, Failed, Filled, Flight, Freshened, Outcome, Unshared
+from edgecache.engine.collapse import KEPT_OUT, Died, Elsewhere, Failed, Filled, Flight, Freshened, Outcome, Unshared
 from edgecache.engine.deliver import Status
 from edgecache.engine.exchange import Delivery, Exchange
 from edgecache.engine.parts import FWD, Parts, detail_of, unlike_200
@@ -21,7 +21,6 @@ from edgecache.engine.plan import Plan
 from edgecache.errors import OriginError
 from edgecache.http import ranges
 from edgecache.http.message import RequestHead
-from edgecache.origin.base import OriginResponse
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics import reuse, selection
 from edgecache.semantics.reason import Reason
@@ -44,7 +43,8 @@ async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) ->
     may_wait = True
     for attempt in itertools.count():
         now = parts.clock()
-        if may_wait and attempt < _MAX_WAITS and not parts.collapse.is_marked(flight_key, now):
+        is_open = may_wait and attempt < _MAX_WAITS and not plan.is_alone
+        if is_open and not parts.collapse.is_marked(flight_key, now):
             flight, leads = parts.collapse.join(flight_key, plan.head.target_uri)
         else:
             flight, leads = parts.collapse.solo(flight_key, plan.head.target_uri), True
@@ -89,8 +89,8 @@ def _lead(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, flight: 
             _count_miss(parts, plan)
             status = Status(fwd, unlike_200(outcome.head.status), is_stored=True, detail=detail_of(reason))
             return serve.from_fill(parts, exchange, flight, outcome, status, now)
-        case Unshared(response, why):
-            return _alone(parts, exchange, plan, reason, response, why, now)
+        case Unshared():
+            return _alone(parts, exchange, plan, reason, outcome, now)
         case Failed(error):
             return serve.serve_instead(parts, exchange, plan, reason, None, now) or serve.fail(
                 parts, exchange, fwd, error, now
@@ -99,11 +99,10 @@ def _lead(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, flight: 
             return serve.fail(parts, exchange, fwd, OriginError("the fetch was cancelled"), now)
 
 
-def _alone(
-    parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, response: OriginResponse, why: Reason, now: float
-) -> Delivery:
+def _alone(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, outcome: Unshared, now: float) -> Delivery:
     """Deliver a response that is not stored to the one request it answers."""
-    if why is Reason.ERROR_KEPT_OUT:
+    response, why = outcome.response, outcome.reason
+    if why in KEPT_OUT:
         instead = serve.serve_instead(parts, exchange, plan, reason, response.head.status, now)
         if instead is not None:
             response.close()
@@ -111,7 +110,7 @@ def _alone(
     exchange.result, exchange.reason = "miss", why
     _count_miss(parts, plan)
     status = Status(FWD[reason], unlike_200(response.head.status), detail=why)
-    return deliver.passed(exchange, response, status, parts.policy, now)
+    return deliver.passed(exchange, response, outcome.shown, status, parts.policy, now)
 
 
 def _follow(
@@ -138,7 +137,7 @@ def _follow(
             return serve.from_fill(parts, exchange, flight, outcome, Status(fwd, collapsed=True), now)
         case Unshared(response):
             code = response.head.status
-            return serve.serve_instead(parts, exchange, plan, reason, code, now) if code >= 500 else None
+            return serve.serve_instead(parts, exchange, plan, reason, code, now) if code >= 400 else None
         case Failed(error):
             return serve.serve_instead(parts, exchange, plan, reason, None, now) or serve.fail(
                 parts, exchange, fwd, error, now

@@ -18,6 +18,7 @@ from edgecache.http.cache_status import Fwd
 from edgecache.purging.base import Ledger
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
+from edgecache.semantics.rules import RuleSet
 from edgecache.stores.base import Tiers
 
 __all__ = ["FWD", "Parts", "detail_of", "unlike_200"]
@@ -34,6 +35,7 @@ FWD: Final = {
     Reason.METHOD: Fwd.METHOD,
     Reason.PRECONDITION: Fwd.BYPASS,
     Reason.UPGRADE: Fwd.BYPASS,
+    Reason.RULE_PASS: Fwd.BYPASS,
     Reason.CONTENT: Fwd.BYPASS,
 }
 """Reasons for forwarding, in the words of RFC 9211 §2.2."""
@@ -41,7 +43,11 @@ FWD: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The means of one process's engine. ``clock`` gives POSIX seconds."""
+    """The means of one process's engine.
+
+    ``clock`` gives POSIX seconds, ``luck`` a new number for each request, exponentially distributed with mean 1;
+    ``rules`` say what holds for each request and response, and ``policy`` what holds without any.
+    """
 
     store: Tiers
     ledger: Ledger
@@ -50,7 +56,13 @@ class Parts:
     fetcher: Fetcher
     counters: Counters
     policy: Policy
+    rules: RuleSet
     clock: Callable[[], float]
+    luck: Callable[[], float]
+
+    def release_of(self, policy: Policy) -> str:
+        """Return the release that keys have in them, empty if none."""
+        return self.ledger.release.name if policy.by_release else ""
 
 
 def unlike_200(status: int) -> int | None:

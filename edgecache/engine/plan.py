@@ -10,6 +10,7 @@ from edgecache.purging.base import Ledger
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics import validation
 from edgecache.semantics.policy import Policy
+from edgecache.semantics.rules import Applied
 from edgecache.semantics.stored import CacheKey, StoredResponse
 
 __all__ = ["MIN_SEQUENCE", "Plan", "forwarded"]
@@ -24,21 +25,26 @@ class Plan:
 
     Attributes:
         key: what the response will be stored under.
-        head: the client's request as it will be judged; conditions and ranges are added or removed when sent.
+        asked: the request, and what rules made of it.
+        head: the request as it will be judged; conditions and ranges are added or removed when sent.
         content: content of a QUERY, sent again on each attempt.
         validate: the stored response whose validators go along.
         complete: the stored part to be completed, and the missing bytes (first, last inclusive or None).
         keep_range: send the client's Range on, to store a part.
         is_patient: whether to wait for another process that is fetching the same.
+        is_alone: the request has fields that may change the response (``semantics.unkeyed``): nobody shares it, and
+            it does not touch what is stored for others.
     """
 
     key: CacheKey
+    asked: Applied
     head: RequestHead
     content: bytes | None = None
     validate: StoredResponse | None = None
     complete: tuple[StoredResponse, int, int | None] | None = None
     keep_range: bool = False
     is_patient: bool = True
+    is_alone: bool = False
 
     def unpurged(self, ledger: Ledger) -> Plan:
         """Return the plan without stored responses purged since it was made: no 304 and no 206 may revive them."""
@@ -51,7 +57,7 @@ class Plan:
         """Return the request with the conditions and ranges that the plan needs, and no others."""
         if self.complete is not None:
             return validation.completing(self.head, *self.complete)
-        if self.validate is not None:
+        if self.validate is not None and not self.is_alone:
             return validation.condition(self.head, self.validate)
         return self.head if self.keep_range else validation.unconditional(self.head)
 

@@ -12,12 +12,13 @@ from edgecache.engine.parts import FWD, Parts
 from edgecache.engine.plan import Plan
 from edgecache.errors import OriginError, OriginTimeout
 from edgecache.http.cache_status import Fwd
-from edgecache.http.message import RequestHead
+from edgecache.http.message import RequestHead, fields_of
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics import reuse
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import Refuse, Serve, ServeStale
 from edgecache.semantics.stored import StoredResponse
+from edgecache.semantics.unkeyed import doubtful
 
 __all__ = ["fail", "from_fill", "from_store", "refuse", "serve", "serve_instead"]
 
@@ -26,26 +27,35 @@ def serve(parts: Parts, exchange: Exchange, decision: Serve | ServeStale, plan: 
     """Deliver what was decided to be served."""
     exchange.record("serve")
     exchange.reason = decision.reason
-    if isinstance(decision, ServeStale):
+    if decision.reason is Reason.GRACE:
         exchange.result = "stale"
         parts.counters.hits_stale_grace += 1
-        _refresh(parts, exchange, replace(plan, validate=decision.response))
     else:
-        exchange.result = "hit" if decision.reason is Reason.FRESH else "stale"
+        exchange.result = "stale" if decision.reason is Reason.MAX_STALE else "hit"
         parts.counters.hits += 1
+    if isinstance(decision, ServeStale):
+        _refresh(parts, exchange, replace(plan, validate=decision.response))
     detail = None if decision.reason is Reason.FRESH else decision.reason
-    return from_store(parts, exchange, decision.response, Status(detail=detail), now)
+    return from_store(parts, exchange, _used(parts, decision.response, now), Status(detail=detail), now)
+
+
+def _used(parts: Parts, stored: StoredResponse, now: float) -> StoredResponse:
+    """Let a use prolong the lifetime of a response, where a rule wants that."""
+    freshness = stored.freshness
+    if not freshness.sliding or not freshness.is_fresh(now) or (used := freshness.used(now)) is freshness:
+        return stored
+    prolonged = replace(stored, freshness=used)
+    parts.store.restate_now(stored, prolonged)
+    return prolonged
 
 
 def _refresh(parts: Parts, exchange: Exchange, plan: Plan) -> None:
-    """Validate in the background, once for everybody; a HEAD's stored response is refreshed by a GET."""
+    """Validate in the background, once for everybody."""
     if parts.collapse.is_flying(plan.key):
         return
     exchange.record("refresh")
     parts.counters.refreshes += 1
-    head = plan.head
-    if head.method == "HEAD":
-        head = RequestHead("GET", head.scheme, head.authority, head.target, head.fields)
+    head = _of_everybody(plan)
     flight, leads = parts.collapse.join(plan.key, head.target_uri)
     flight.members -= 1
     flight.wanted = True
@@ -56,6 +66,15 @@ def _refresh(parts: Parts, exchange: Exchange, plan: Plan) -> None:
     parts.fetcher.start(flight, replace(plan, head=head), background)
 
 
+def _of_everybody(plan: Plan) -> RequestHead:
+    """Return the request as it refreshes what is stored: a GET, without fields that are this client's alone."""
+    head, stored = plan.head, plan.validate
+    own = doubtful(head.fields, plan.asked.policy, () if stored is None else stored.selecting.names)
+    fields = fields_of(pair for pair in head.fields.items() if pair[0].lower() not in own) if own else head.fields
+    method = "GET" if head.method == "HEAD" else head.method
+    return RequestHead(method, head.scheme, head.authority, head.target, fields)
+
+
 def serve_instead(
     parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, status: int | None, now: float
 ) -> Delivery | None:
@@ -63,7 +82,7 @@ def serve_instead(
     stored = plan.validate
     if stored is None:
         return None
-    excuse = reuse.may_serve_instead(stored, now, unreachable=status is None, request=plan.head)
+    excuse = reuse.may_serve_instead(stored, now, status=status, request=plan.head)
     if excuse is None or parts.ledger.verdict(stored) is not Verdict.VALID:
         return None
     exchange.record("serve-stale")

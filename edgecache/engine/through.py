@@ -9,16 +9,18 @@ from edgecache.engine import deliver, serve
 from edgecache.engine.collapse import Filled
 from edgecache.engine.deliver import Status
 from edgecache.engine.exchange import Delivery, Exchange
+from edgecache.engine.fetch import Filling
 from edgecache.engine.forward import outcome_of
+from edgecache.engine.judging import Judgement, judge, policy_of_update
 from edgecache.engine.parts import FWD, Parts, detail_of, unlike_200
 from edgecache.engine.plan import Plan
 from edgecache.errors import ClientError, OriginError
 from edgecache.http.cache_status import Fwd
 from edgecache.http.message import RequestHead, ResponseHead
-from edgecache.origin.base import Framing, OriginResponse
+from edgecache.origin.base import OriginResponse
 from edgecache.purging.selector import Kind, Selector
 from edgecache.purging.verdict import Verdict
-from edgecache.semantics import freshness, invalidation, key, storing, validation
+from edgecache.semantics import freshness, invalidation, key, presenting, storing, validation
 from edgecache.semantics.reason import Reason
 from edgecache.stores.body import MemoryBody
 
@@ -30,7 +32,7 @@ async def forward_head(parts: Parts, exchange: Exchange, plan: Plan, reason: Rea
     exchange.record("head")
     parts.counters.forwarded[FWD[reason]] += 1
     birth, sent_at = parts.ledger.birth(), parts.clock()
-    stored = plan.validate
+    stored = None if plan.is_alone else plan.validate
     head = plan.head if stored is None else validation.condition(plan.head, stored)
     try:
         response = await parts.fetcher.send(head, None, exchange, exchange.request.on_interim)
@@ -41,24 +43,26 @@ async def forward_head(parts: Parts, exchange: Exchange, plan: Plan, reason: Rea
     now = parts.clock()
     if stored is not None and (response.head.status == 304 or validation.head_agrees(stored, response.head)):
         response.close()
+        policy = policy_of_update(plan.asked, stored, response.head)
         freshened = validation.freshen(
-            plan.head, stored, response.head, parts.policy, birth=birth, request_time=sent_at, response_time=now
+            plan.head, stored, response.head, policy, birth=birth, request_time=sent_at, response_time=now
         )
         parts.store.replace_now(stored, freshened)
         parts.counters.revalidated += 1
         exchange.result, exchange.reason = "revalidated", Reason.VALIDATED
         status = Status(FWD[reason], response.head.status, is_stored=True)
         return serve.from_store(parts, exchange, freshened, status, now)
-    if response.head.status >= 500:
+    if response.head.status >= 400:
         instead = serve.serve_instead(parts, exchange, plan, reason, response.head.status, now)
         if instead is not None:
             response.close()
             return instead
-    elif stored is not None:
+    if stored is not None and response.head.status < 500:
         parts.store.remove_now(stored)
     exchange.result, exchange.reason = "miss", Reason.METHOD
     status = Status(FWD[reason], unlike_200(response.head.status), detail=Reason.METHOD)
-    return deliver.passed(exchange, response, status, parts.policy, now)
+    shown = presenting.shown_head(response.head, plan.asked.on(response.head))
+    return deliver.passed(exchange, response, shown, status, parts.policy, now)
 
 
 async def pass_through(parts: Parts, exchange: Exchange, reason: Reason) -> Delivery:
@@ -80,10 +84,11 @@ async def pass_through(parts: Parts, exchange: Exchange, reason: Reason) -> Deli
     now = parts.clock()
     was_valid = parts.ledger.verdict_of(birth, request.head.target_uri) is Verdict.VALID
     await _invalidate(parts, exchange, response.head)
-    if was_valid and _may_store_answer(parts, request.head, response, sent_at, now):
-        return await _store_answer(parts, exchange, response, sent_at, now)
+    judged = judge(request.head, parts.rules.applied(request.head), response, request_time=sent_at, response_time=now)
+    if was_valid and _answers_later(request.head, response.head, judged):
+        return await _store_answer(parts, exchange, response, judged, sent_at, now)
     status = Status(FWD[reason], unlike_200(response.head.status), detail=detail_of(reason))
-    return deliver.passed(exchange, response, status, parts.policy, now)
+    return deliver.passed(exchange, response, judged.shown, status, parts.policy, now)
 
 
 def blame_client(parts: Parts, exchange: Exchange, reason: Reason, error: ClientError) -> Delivery:
@@ -98,7 +103,7 @@ def blame_client(parts: Parts, exchange: Exchange, reason: Reason, error: Client
 async def _invalidate(parts: Parts, exchange: Exchange, head: ResponseHead) -> None:
     """RFC 9111 §4.4 and RFC 9875 §3. In force here at once; in other processes as soon as they hear of it."""
     request = exchange.request.head
-    uris = invalidation.invalidated_uris(request, head)
+    uris = [_as_stored(parts, request, uri) for uri in invalidation.invalidated_uris(request, head)]
     groups = invalidation.invalidated_groups(request, head)
     if uris or groups:
         exchange.record("invalidate")
@@ -108,6 +113,13 @@ async def _invalidate(parts: Parts, exchange: Exchange, head: ResponseHead) -> N
         parts.counters.group_invalidations += len(groups)
 
 
+def _as_stored(parts: Parts, request: RequestHead, uri: str) -> str:
+    """Return the target URI under which a GET for ``uri``, which is of the request's origin, is stored."""
+    target = uri.removeprefix(f"{request.scheme}://{request.authority}")
+    get = RequestHead("GET", request.scheme, request.authority, target, request.fields)
+    return parts.rules.applied(get).head.target_uri
+
+
 def _urls(uris: Iterable[str]) -> Iterator[Selector]:
     for uri in uris:
         # What an origin wrote into Location need not be a URI; then nothing can be stored under it.
@@ -115,32 +127,32 @@ def _urls(uris: Iterable[str]) -> Iterator[Selector]:
             yield Selector.of(Kind.URL, uri)
 
 
-def _may_store_answer(parts: Parts, head: RequestHead, response: OriginResponse, sent_at: float, now: float) -> bool:
+def _answers_later(request: RequestHead, head: ResponseHead, judged: Judgement) -> bool:
     """Whether a POST's response is the representation that later GETs ask for (RFC 9110 §9.3.3)."""
-    governing = freshness.govern(response.head.fields, parts.policy)
-    if response.framing is Framing.CLOSE or not storing.answers_a_get(head, response.head, governing):
+    if judged.refusal is not None:
         return False
-    numbers = freshness.assess(response.head, governing, parts.policy, request_time=sent_at, response_time=now)
-    return storing.refusal(head, response.head, governing, numbers, parts.policy) is None
+    return storing.answers_a_get(request, head, freshness.govern(head.fields, judged.policy))
 
 
 async def _store_answer(
-    parts: Parts, exchange: Exchange, response: OriginResponse, sent_at: float, now: float
+    parts: Parts, exchange: Exchange, response: OriginResponse, judged: Judgement, sent_at: float, now: float
 ) -> Delivery:
     """Deliver and store, born after the invalidation that the same exchange caused."""
     head = exchange.request.head
+    get = parts.rules.applied(RequestHead("GET", head.scheme, head.authority, head.target, head.fields))
     flight = parts.collapse.solo(head.target_uri, head.target_uri)
     prototype = storing.make(
         head,
-        response.head,
+        judged.head,
         MemoryBody(()),
-        parts.policy,
-        key=key.primary(head),
+        judged.policy,
+        key=key.primary(get.head, "", get.policy, parts.release_of(get.policy)),
         birth=parts.ledger.birth(),
         request_time=sent_at,
         response_time=now,
     )
-    parts.fetcher.start_pump(flight, prototype, response)
+    filling = Filling(get, judged.policy, judged.shown, prototype)
+    parts.fetcher.start_pump(flight, filling, response)
     try:
         outcome = await outcome_of(flight, leads=True)
         status = Status(Fwd.METHOD, unlike_200(response.head.status), is_stored=True)

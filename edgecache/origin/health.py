@@ -1,4 +1,4 @@
-"""Whether to trust a server, and whether a retry is affordable: two small ledgers. ``now`` is a parameter.
+"""Whether to trust a server. ``now`` is a parameter.
 
 Called by ``server`` and ``upstreams``. Instants are seconds of any monotonic clock.
 """
@@ -7,20 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["Health", "RetryBudget"]
+__all__ = ["Health"]
 
 _FAILURES: Final = 3
 """Consecutive failures that take a server out: one is an accident, two a coincidence."""
 
 _FIRST_REST: Final = 1.0
 _LONGEST_REST: Final = 30.0
-
-_RETRY_SHARE: Final = 0.1
-"""Retries per request, so that retries can add a tenth to the load of an origin that is failing."""
-
-_RETRY_RESERVE: Final = 3.0
-_RETRY_CEILING: Final = 100.0
-_RESERVE_PERIOD: Final = 10.0
 
 
 class Health:
@@ -65,29 +58,3 @@ class Health:
     def _begin_rest(self, now: float) -> None:
         self._rest = min(max(_FIRST_REST, 2 * self._rest), _LONGEST_REST)
         self._rest_until = now + self._rest
-
-
-class RetryBudget:
-    """A token bucket: every request adds a tenth of a retry, every retry takes a whole one.
-
-    A reserve of three refills with time, so that a quiet origin can be retried too; the ceiling makes
-    "recent requests" mean the last thousand.
-    """
-
-    def __init__(self, now: float) -> None:
-        self._tokens = _RETRY_RESERVE
-        self._filled_at = now
-
-    def note_request(self, now: float) -> None:
-        """Count a request that came from a client."""
-        refill = (now - self._filled_at) * _RETRY_RESERVE / _RESERVE_PERIOD
-        self._filled_at = now
-        self._tokens = max(self._tokens, min(self._tokens + refill, _RETRY_RESERVE))
-        self._tokens = min(self._tokens + _RETRY_SHARE, _RETRY_CEILING)
-
-    def spend(self) -> bool:
-        """Take one retry; False when there is none left."""
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 from edgecache.errors import ConfigError, OriginError
 from edgecache.origin.address import parse_address, tls_context
 from edgecache.origin.connection import Unanswered
-from edgecache.origin.health import RetryBudget
 from edgecache.origin.pool import Unreachable
+from edgecache.origin.retry_budget import RetryBudget
 from edgecache.origin.server import OriginServer
 from edgecache.origin.wire import WireRequest, is_authority, render_request
 

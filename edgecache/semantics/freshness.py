@@ -13,6 +13,8 @@ Theory
 Invariants
     * Invalid freshness information means stale (§4.2.1): an Age that is not one number, a max-age
       that is none, an Expires that is no date.
+    * A rule's lifetime takes the place of the origin's, and is the only one that jitter shortens. It never makes
+      storable what the origin forbids to store or to reuse without validation.
     * A window for serving stale is only ever opened by the origin's word or the operator's policy, and
       never against must-revalidate, proxy-revalidate or no-cache (§4.2.4). s-maxage closes
       the operator's windows too (§5.2.2.10), but not a stale-while-revalidate or stale-if-error that
@@ -78,16 +80,32 @@ def own_via(policy: Policy) -> str:
 
 
 def assess(
-    head: ResponseHead, governing: Governing, policy: Policy, *, request_time: float, response_time: float
+    head: ResponseHead,
+    governing: Governing,
+    policy: Policy,
+    *,
+    request_time: float,
+    response_time: float,
+    luck: float = 0.0,
 ) -> Freshness:
-    """Return the numbers that decide about reuse. Instants are POSIX seconds by this cache's clock."""
+    """Return the numbers that decide about reuse. Instants are POSIX seconds by this cache's clock.
+
+    ``luck``, from 0 to 1, says how much of the jitter a lifetime is shortened by.
+    """
     directives = governing.directives
     initial_age, age_is_valid = _corrected_initial_age(head.fields, policy, request_time, response_time)
-    basis, lifetime = _lifetime(head, governing, policy, response_time)
-    if not age_is_valid:
+    basis, lifetime = _ruled_lifetime(head, governing, policy) or _lifetime(head, governing, policy, response_time)
+    if basis in _OF_RULES:
+        lifetime = initial_age + lifetime * (1.0 - policy.jitter * luck)  # it counts from receipt
+    elif not age_is_valid:
         lifetime = 0.0
+    if policy.max_ttl is not None:
+        lifetime = min(lifetime, initial_age + policy.max_ttl)
     grace, if_error, if_unreachable = _stale_windows(directives, policy, basis, lifetime)
     has_validator = "etag" in head.fields or "last-modified" in head.fields
+    must_validate = directives.no_cache and not policy.unsafe_ignore_no_cache
+    is_success = 200 <= head.status < 300
+    slides = policy.sliding if is_success and lifetime > 0 and not must_validate else 0.0
     return Freshness(
         generated_at=response_time - initial_age,
         lifetime=lifetime,
@@ -96,10 +114,31 @@ def assess(
         if_unreachable=if_unreachable,
         keep=policy.keep if has_validator else 0.0,
         basis=basis,
-        must_validate=directives.no_cache,
-        never_stale=_forbids_stale(directives) or directives.s_maxage is not None,
-        immutable=directives.immutable,
+        must_validate=must_validate,
+        never_stale=_forbids_stale(directives) or directives.s_maxage is not None or not policy.may_be_stale,
+        immutable=directives.immutable and is_success,
+        if_gone=policy.retain if is_success and not must_validate else 0.0,
+        eager=policy.early * max(0.0, response_time - request_time),
+        sliding=slides,
+        slides_until=initial_age + policy.sliding_max,
+        restarts_age=policy.browser_ttl is not None,
     )
+
+
+_OF_RULES: Final = frozenset({Basis.RULE, Basis.RULE_DEFAULT, Basis.RULE_NEGATIVE})
+
+
+def _ruled_lifetime(head: ResponseHead, governing: Governing, policy: Policy) -> tuple[Basis, float] | None:
+    """What a rule says, if it has a say in this: only where a response may be remembered unasked."""
+    if head.status not in HEURISTICALLY_CACHEABLE or head.status >= 500:
+        return None
+    if head.status >= 400:
+        return None if policy.negative_ttl is None else (Basis.RULE_NEGATIVE, policy.negative_ttl)
+    if policy.edge_ttl is not None:
+        return Basis.RULE, policy.edge_ttl
+    if policy.default_ttl is not None and not has_explicit_lifetime(head.fields, governing):
+        return Basis.RULE_DEFAULT, policy.default_ttl
+    return None
 
 
 def _corrected_initial_age(
@@ -165,7 +204,7 @@ def _stale_windows(
     What the origin says counts as it stands, also against a disconnection. The operator's windows prolong a lifetime:
     where there is none, nothing says that the response may ever be reused.
     """
-    if _forbids_stale(directives):
+    if _forbids_stale(directives) or not policy.may_be_stale:
         return 0.0, 0.0, 0.0
     operator_may = directives.s_maxage is None and basis is not Basis.NONE
     grace, if_error = directives.stale_while_revalidate, directives.stale_if_error

@@ -9,18 +9,25 @@ Theory
     that describe it, target URI, separated by spaces. None of the parts can contain a space, and a plain
     target URI cannot begin with ``QUERY``, so the encoding is injective. One without content has an empty digest:
     it asks another question than a GET does, and neither answers the other.
+
+    What rules add (fields, cookies, the active release) stands before the target URI: ``+`` and facts, percent-encoded,
+    between ``&``. No URI and no digest begins with a plus.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from typing import Final
+from urllib.parse import quote
 
 from edgecache.http.fields import combined
-from edgecache.http.message import FieldsView, RequestHead
+from edgecache.http.message import FieldsView, Pair, RequestHead
+from edgecache.http.negotiation import selecting_value
+from edgecache.semantics.policy import DEFAULT, Policy
 from edgecache.semantics.stored import CacheKey
 
-__all__ = ["KEYED_METHODS", "content_digest", "primary", "url_of"]
+__all__ = ["KEYED_METHODS", "content_digest", "cookies", "primary", "url_of"]
 
 KEYED_METHODS: Final = frozenset({"GET", "HEAD", "QUERY"})
 """Methods whose responses can be reused for a later request with the same key."""
@@ -28,11 +35,39 @@ KEYED_METHODS: Final = frozenset({"GET", "HEAD", "QUERY"})
 _CONTENT_FIELDS: Final = ("content-type", "content-encoding", "content-language", "content-location")
 
 
-def primary(head: RequestHead, digest: str = "") -> CacheKey:
-    """Return the key of a request; ``digest`` is ``content_digest`` of a QUERY's content, if it has any."""
+def primary(head: RequestHead, digest: str = "", policy: Policy = DEFAULT, release: str = "") -> CacheKey:
+    """Return the key of a normalised request.
+
+    ``digest`` is ``content_digest`` of a QUERY's content, if it has any; ``release`` the active one, if any.
+    """
+    facts = "&".join(_facts(head.fields, policy, release))
+    uri = f"+{facts} {head.target_uri}" if facts else head.target_uri
     if head.method == "QUERY":
-        return CacheKey(f"QUERY {digest} {head.target_uri}")
-    return CacheKey(head.target_uri)
+        return CacheKey(f"QUERY {digest} {uri}")
+    return CacheKey(uri)
+
+
+def _facts(fields: FieldsView, policy: Policy, release: str) -> Iterator[str]:
+    """What else is part of the key. A field that is absent differs from one that is empty."""
+    if policy.by_release and release:
+        yield f"release={quote(release, safe='')}"
+    for name in policy.key_fields:
+        value = selecting_value(fields, name)
+        if value is not None:
+            yield f"field.{quote(name, safe='')}={quote(value, safe='')}"
+    if policy.key_cookies:
+        for name, value in cookies(fields):
+            if name in policy.key_cookies:
+                yield f"cookie.{quote(name, safe='')}={quote(value, safe='')}"
+
+
+def cookies(fields: FieldsView) -> Iterator[Pair]:
+    """Yield names and values of a request's cookies, as spelled and in order (RFC 6265 §5.4)."""
+    for line in fields.getall("cookie", ()):
+        for part in line.split(";"):
+            name, _, value = part.strip(" \t").partition("=")
+            if name:
+                yield name, value
 
 
 def url_of(key: CacheKey) -> str:

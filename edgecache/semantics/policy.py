@@ -50,6 +50,19 @@ class QueryKey:
     drop: tuple[str, ...] = ()
     sort: bool = False
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether every query counts as it is."""
+        return self.keep is None and not self.drop and not self.sort
+
+    def counts(self, name: str) -> bool:
+        """Whether parameters of this name, as spelled, count."""
+        return (self.keep is None or _is_among(name, self.keep)) and not _is_among(name, self.drop)
+
+
+def _is_among(name: str, names: tuple[str, ...]) -> bool:
+    return any(name.startswith(one[:-1]) if one.endswith("*") else name == one for one in names)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
@@ -119,6 +132,8 @@ class Policy:
         unsafe_ignore_no_cache: do not validate what says ``no-cache``.
         unsafe_ignore_content_type: store content whose type contradicts the name it was asked for under.
         unsafe_ignore_request_fields: store answers to requests with fields that may have changed them.
+        unsafe_ignore_request_cookies: as if requests had no cookies, which the origin yet sees. Built in for names
+            that a build manifest lists: what they contain depends on nothing else.
     """
 
     name: str = "edgecache"
@@ -178,6 +193,7 @@ class Policy:
     unsafe_ignore_no_cache: bool = False
     unsafe_ignore_content_type: bool = False
     unsafe_ignore_request_fields: bool = False
+    unsafe_ignore_request_cookies: bool = False
 
 
 DEFAULT: Final = Policy()

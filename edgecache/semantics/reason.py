@@ -30,6 +30,9 @@ class Reason(enum.StrEnum):
     IF_ERROR = "if-error", "stale, served in the place of a server error (RFC 5861 §4)"
     UNREACHABLE = "unreachable", "stale, served because the origin cannot be reached (RFC 9111 §4.2.4)"
     VALIDATED = "validated", "the origin answered 304 (RFC 9111 §4.3.4)"
+    EARLY = "early", "still fresh, refreshed ahead of its end so that not everybody comes at once (XFetch)"
+    RETAINED = "retained", "an asset of an earlier release, which the origin does not have any more"
+    HELD = "held", "of the release that was rolled back to, which the origin may not have any more"
     COLLAPSED = "collapsed", "another request's fetch answered this one too (RFC 9111 §4)"
 
     # Forwarded.
@@ -44,6 +47,7 @@ class Reason(enum.StrEnum):
     METHOD = "method", "the method's responses are not reused (RFC 9111 §2)"
     PRECONDITION = "precondition", "If-Match and If-Unmodified-Since are the origin's to evaluate (RFC 9111 §4.3.2)"
     UPGRADE = "upgrade", "the request asks to leave HTTP (RFC 9110 §7.8)"
+    RULE_PASS = "rule-pass", "a rule says that such requests are neither looked up nor stored"
     CONTENT = "request-content", "the request has content that is no part of a key"
     ONLY_IF_CACHED = "only-if-cached", "the request forbids forwarding (RFC 9111 §5.2.1.7)"
 
@@ -55,6 +59,8 @@ class Reason(enum.StrEnum):
     PRIVATE = "private", "the response is for one user (RFC 9111 §5.2.2.7)"
     AUTHORIZATION = "authorization", "the request was authenticated and the response does not allow sharing (§3.5)"
     SET_COOKIE = "set-cookie", "the response sets a cookie, which would be replayed to everybody"
+    TYPE_MISMATCH = "type-mismatch", "the content is not of the type that the name says (cache deception)"
+    UNKEYED_FIELD = "unkeyed-field", "the request had a field that may have changed the response, and selects nothing"
     REQUEST_COOKIE = "request-cookie", "the request had a cookie and the response no explicit lifetime"
     VARY_STAR = "vary-star", "Vary: * can match no other request (RFC 9111 §4.1)"
     NO_FRESHNESS = "no-freshness", "neither a lifetime nor a validator: it could never be reused"

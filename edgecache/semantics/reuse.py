@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from edgecache.http.cache_control import RequestDirectives, parse_request
 from edgecache.http.conditional import has_origin_conditions
@@ -52,7 +52,7 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class ServeStale:
-    """Answer with it, now, and have one background request validate it."""
+    """Answer with it, now, and have one background request validate it: it is stale, or soon will be."""
 
     response: StoredResponse
     reason: Reason = Reason.GRACE
@@ -93,12 +93,19 @@ class Refuse:
 Decision: TypeAlias = Serve | ServeStale | Validate | Complete | Forward | Refuse
 
 
-def decide(request: RequestHead, candidates: Sequence[StoredResponse], policy: Policy, now: float) -> Decision:
-    """Return what to do with ``request`` at ``now``, ``candidates`` being what is stored under its key."""
+def decide(
+    request: RequestHead, candidates: Sequence[StoredResponse], policy: Policy, now: float, luck: float = 0.0
+) -> Decision:
+    """Return what to do with ``request`` at ``now``, ``candidates`` being what is stored under its key.
+
+    ``luck`` is drawn anew for each request, exponentially with mean 1: how eager this one is to refresh ahead of time.
+    The expectation is that of XFetch (Vattani, Chierichetti and Lowenstein, VLDB 2015): the busier a response, the
+    earlier one request is found to fetch it, and everybody else goes on hitting.
+    """
     if request.method not in KEYED_METHODS:
         return Forward(Reason.METHOD)
     directives = parse_request(request.fields)
-    decision = _among(request, directives, candidates, policy, now)
+    decision = _among(request, directives, candidates, policy, now, luck)
     if directives.only_if_cached and not isinstance(decision, Serve | ServeStale):
         return Refuse()
     return decision
@@ -110,6 +117,7 @@ def _among(
     candidates: Sequence[StoredResponse],
     policy: Policy,
     now: float,
+    luck: float,
 ) -> Decision:
     if has_origin_conditions(request.fields):
         return Forward(Reason.PRECONDITION)
@@ -121,17 +129,18 @@ def _among(
     whole = next((stored for stored in selected if covers(stored, request)), None)
     if whole is None:
         return _complete(selected[0], request, now)
-    return _reuse(whole, directives, policy, now)
+    return _reuse(whole, directives, policy, now, luck)
 
 
-def _reuse(stored: StoredResponse, directives: RequestDirectives, policy: Policy, now: float) -> Decision:
+def _reuse(stored: StoredResponse, directives: RequestDirectives, policy: Policy, now: float, luck: float) -> Decision:
     freshness = stored.freshness
     if freshness.must_validate:
         return Validate(stored, Reason.NO_CACHE)
     if policy.honour_reload and _asks_for_validation(stored, directives, now):
         return Validate(stored, Reason.RELOAD if freshness.is_fresh(now) else Reason.STALE)
     if freshness.is_fresh(now):
-        return Serve(stored)
+        is_eager = freshness.ttl(now) < freshness.eager * luck
+        return ServeStale(stored, Reason.EARLY) if is_eager else Serve(stored)
     staleness = -freshness.ttl(now)
     if directives.max_stale is not None and staleness <= directives.max_stale and not freshness.never_stale:
         return Serve(stored, Reason.MAX_STALE)
@@ -200,25 +209,30 @@ def _complete(stored: StoredResponse, request: RequestHead, now: float) -> Decis
     return Forward(Reason.PARTIAL)
 
 
+_GONE: Final = (404, 410)
+
+
 def may_serve_instead(
-    stored: StoredResponse, now: float, *, unreachable: bool, request: RequestHead | None = None
+    stored: StoredResponse, now: float, *, status: int | None, request: RequestHead | None = None
 ) -> Reason | None:
     """Return why a stale response may take the place of a failure, or None when it may not.
 
-    ``unreachable`` tells that no response came at all; otherwise a 5xx did (RFC 5861 §4, RFC 9111 §4.2.4). A request
-    may allow it too, by its own ``stale-if-error``.
+    ``status`` is that of the failure: a 5xx (RFC 5861 §4), a 404 or 410, or None when no response came at all
+    (RFC 9111 §4.2.4). A request may allow it too, by its own ``stale-if-error``.
     """
     freshness = stored.freshness
     if freshness.must_validate:
         return None
     # A fresh one, whose validation only the request asked for, has negative staleness and always qualifies.
     staleness = -freshness.ttl(now)
+    if status is not None and status < 500:
+        return Reason.RETAINED if status in _GONE and staleness < freshness.if_gone else None
     # Within grace it may be served stale without any error (RFC 5861 §3): all the more with one.
     if staleness < max(freshness.if_error, freshness.grace):
         return Reason.IF_ERROR
     accepted = None if request is None or freshness.never_stale else parse_request(request.fields).stale_if_error
     if accepted is not None and staleness < accepted:
         return Reason.IF_ERROR
-    if unreachable and staleness < freshness.if_unreachable:
+    if status is None and staleness < freshness.if_unreachable:
         return Reason.UNREACHABLE
     return None

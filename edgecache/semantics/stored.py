@@ -50,6 +50,12 @@ class Basis(enum.StrEnum):
     EXPIRES = "expires"
     HEURISTIC = "heuristic"
     NONE = "none"
+    RULE = "rule"
+    """``edge_ttl``: whatever the origin said."""
+    RULE_DEFAULT = "rule-default"
+    """``default_ttl``: the origin had said nothing."""
+    RULE_NEGATIVE = "rule-negative"
+    """``negative_ttl``: a client error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +74,12 @@ class Freshness:
         must_validate: ``no-cache``: never reuse without validation, fresh or not (RFC 9111 §5.2.2.4).
         never_stale: ``must-revalidate``, ``proxy-revalidate`` or ``s-maxage``: no request's ``max-stale`` is obeyed.
         immutable: RFC 8246: while fresh, a client's reload does not cause validation.
+        if_gone: window after ``lifetime`` in which it may stand in for a 404 or 410.
+        eager: seconds before the end of ``lifetime`` at which one request in e refreshes ahead of time; the time that
+            the fetch took, as far as the operator wants.
+        sliding: each use prolongs ``lifetime`` so that at least this remains; 0 does not.
+        slides_until: no use prolongs ``lifetime`` beyond this.
+        restarts_age: the time of its clients runs from delivery, by the operator's wish.
     """
 
     generated_at: float
@@ -80,6 +92,11 @@ class Freshness:
     must_validate: bool = False
     never_stale: bool = False
     immutable: bool = False
+    if_gone: float = 0.0
+    eager: float = 0.0
+    sliding: float = 0.0
+    slides_until: float = 0.0
+    restarts_age: bool = False
 
     def age(self, now: float) -> float:
         """Current age in seconds (RFC 9111 §4.2.3), never negative."""
@@ -93,18 +110,26 @@ class Freshness:
         """Whether the lifetime exceeds the current age (RFC 9111 §4.2)."""
         return self.lifetime > self.age(now)
 
+    def used(self, now: float) -> Freshness:
+        """Return these numbers after a use at ``now``; themselves when that would change less than a tenth."""
+        wanted = min(self.age(now) + self.sliding, self.slides_until)
+        return replace(self, lifetime=wanted) if wanted > self.lifetime + self.sliding / 10 else self
+
     def ended(self, now: float) -> Freshness:
         """Return these numbers with the lifetime over at ``now``: what a soft purge makes of them."""
-        return replace(self, lifetime=min(self.lifetime, self.age(now)), immutable=False)
+        return replace(self, lifetime=min(self.lifetime, self.age(now)), immutable=False, sliding=0.0)
 
     def unproven(self) -> Freshness:
         """Return these numbers without leave to use them before the origin has confirmed the response."""
-        return replace(self, grace=0.0, if_error=0.0, if_unreachable=0.0, must_validate=True, never_stale=True)
+        return replace(
+            self, grace=0.0, if_error=0.0, if_unreachable=0.0, if_gone=0.0, must_validate=True, never_stale=True
+        )
 
     @property
     def discard_at(self) -> float:
         """Instant after which the response can be of no use at all."""
-        return self.generated_at + self.lifetime + max(self.grace, self.if_error, self.if_unreachable) + self.keep
+        windows = max(self.grace, self.if_error, self.if_unreachable, self.if_gone)
+        return self.generated_at + self.lifetime + windows + self.keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +203,8 @@ class StoredResponse:
     def head(self) -> ResponseHead:
         """The head as a value with case-insensitive fields."""
         return ResponseHead(self.status, fields_of(self.fields))
+
+    def shown(self) -> ResponseHead:
+        """The head as clients see it: ``rendered``, read again."""
+        lines = self.rendered.decode("latin-1").split("\r\n")[1:-1]
+        return ResponseHead(self.status, fields_of(line.split(": ", 1) for line in lines))  # type: ignore[misc]

@@ -1,19 +1,21 @@
 """Storing (RFC 9111 §3): may a response be kept, and what of it.
 
-Doubt means not stored. ``refusal`` returns the first reason against, in the order in which an operator would want
-to hear them; None means that nothing speaks against it. ``make`` builds the value that a store keeps.
+Doubt means not stored. ``CHECKS`` lists what can speak against; ``refusal`` returns the first that does, None when
+nothing does. ``make`` builds the value that a store keeps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from edgecache.http.cache_control import ResponseDirectives, parse_request
 from edgecache.http.fields import combined, format_http_date
 from edgecache.http.message import FieldsView, Pair, RequestHead, ResponseHead, render_fields, render_status_line
 from edgecache.http.ranges import ContentRange, parse_content_range
-from edgecache.semantics import selection
+from edgecache.semantics import presenting, selection
 from edgecache.semantics.freshness import (
     HEURISTICALLY_CACHEABLE,
     Governing,
@@ -22,13 +24,25 @@ from edgecache.semantics.freshness import (
     has_explicit_lifetime,
     own_via,
 )
-from edgecache.semantics.key import url_of
+from edgecache.semantics.guards import type_contradicts
+from edgecache.semantics.key import cookies, url_of
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Birth, Body, CacheKey, Freshness, Selecting, StoredResponse, Validators
 from edgecache.semantics.tags import tags_of
+from edgecache.semantics.unkeyed import doubtful, reflects_origin
 
-__all__ = ["answers_a_get", "consumed_fields", "make", "of_partial", "refusal", "refusal_of_body", "refusal_of_update"]
+__all__ = [
+    "CHECKS",
+    "Case",
+    "answers_a_get",
+    "luck_of",
+    "make",
+    "of_partial",
+    "refusal",
+    "refusal_of_body",
+    "refusal_of_update",
+]
 
 UNDERSTOOD: Final = frozenset(
     {200, 201, 202, 203, 204, 205, 206, 300, 301, 302, 303, 307, 308, *range(400, 418), 421, 422, 426, *range(500, 506)}
@@ -43,79 +57,144 @@ _NOT_STORED: Final = frozenset({"age", "content-length"})
 """Computed at delivery."""
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A response that may be stored, and everything that is known about it.
+
+    ``request`` is normalised, ``freshness`` is what ``assess`` made of the head.
+    """
+
+    request: RequestHead
+    head: ResponseHead
+    governing: Governing
+    freshness: Freshness
+    policy: Policy
+
+    @property
+    def directives(self) -> ResponseDirectives:
+        """The directives that this cache obeys."""
+        return self.governing.directives
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether the origin itself said how long the response is fresh."""
+        return has_explicit_lifetime(self.head.fields, self.governing)
+
+
 def refusal(
     request: RequestHead, head: ResponseHead, governing: Governing, freshness: Freshness, policy: Policy
 ) -> Reason | None:
     """Return why the response must not be stored (RFC 9111 §3), or None."""
-    directives = governing.directives
-    return (
-        _refused_by_kind(request, head, governing)
-        or _refused_by_response(request, head, directives, policy)
-        or (Reason.REQUEST_NO_STORE if parse_request(request.fields).no_store else None)
-        or _refused_for_privacy(request, head, governing, policy)
-        or _refused_as_useless(head, freshness)
-    )
-
-
-def _refused_by_kind(request: RequestHead, head: ResponseHead, governing: Governing) -> Reason | None:
-    if request.method not in ("GET", "QUERY") and not answers_a_get(request, head, governing):
-        return Reason.METHOD
-    if head.status < 200 or head.status in _NEVER_STORED:
-        return Reason.STATUS
-    if governing.directives.must_understand and head.status not in UNDERSTOOD:
-        return Reason.NOT_UNDERSTOOD
-    if head.status == 206 and _content_range(head) is None:
-        return Reason.CONTENT_RANGE
-    explicit = has_explicit_lifetime(head.fields, governing)
-    if not explicit and head.status not in HEURISTICALLY_CACHEABLE and not governing.directives.public:
-        return Reason.STATUS
-    return None
+    case = Case(request, head, governing, freshness, policy)
+    return next((reason for reason, speaks_against in CHECKS if speaks_against(case)), None)
 
 
 def refusal_of_update(request: RequestHead, head: ResponseHead, policy: Policy) -> Reason | None:
     """Return why a stored response must not be kept with the head that a 304 gave it, or None (RFC 9111 §3.2)."""
-    directives = govern(head.fields, policy).directives
-    return _refused_by_response(request, head, directives, policy) or _refused_for_authorization(request, directives)
+    case = Case(request, head, govern(head.fields, policy), Freshness(0.0, 0.0), policy)
+    return next((reason for reason, speaks_against in _OF_UPDATES if speaks_against(case)), None)
 
 
-def _refused_by_response(
-    request: RequestHead, head: ResponseHead, directives: ResponseDirectives, policy: Policy
-) -> Reason | None:
+def _is_of_method(case: Case) -> bool:
+    return case.request.method not in ("GET", "QUERY") and not answers_a_get(case.request, case.head, case.governing)
+
+
+def _is_never_stored(case: Case) -> bool:
+    return case.head.status < 200 or case.head.status in _NEVER_STORED
+
+
+def _is_not_cacheable_unasked(case: Case) -> bool:
+    return not (case.is_explicit or case.head.status in HEURISTICALLY_CACHEABLE or case.directives.public)
+
+
+def _is_not_understood(case: Case) -> bool:
+    return case.directives.must_understand and case.head.status not in UNDERSTOOD
+
+
+def _is_no_part(case: Case) -> bool:
+    return case.head.status == 206 and _content_range(case.head) is None
+
+
+def _says_no_store(case: Case) -> bool:
     # must-understand, when it was understood, overrides no-store (§5.2.2.3).
-    if directives.no_store and not directives.must_understand:
-        return Reason.NO_STORE
-    if directives.private:
-        return Reason.PRIVATE
-    if selection.vary_names(head.fields) is None:
-        return Reason.VARY_STAR
-    if tags_of(request, head, policy.tag_fields) is None:
-        return Reason.TOO_MANY_TAGS
-    return None
+    return case.directives.no_store and not case.directives.must_understand and not case.policy.unsafe_store_no_store
 
 
-def _refused_for_privacy(
-    request: RequestHead, head: ResponseHead, governing: Governing, policy: Policy
-) -> Reason | None:
-    if _refused_for_authorization(request, governing.directives):
-        return Reason.AUTHORIZATION
-    if "set-cookie" in head.fields and not policy.unsafe_store_set_cookie:
-        return Reason.SET_COOKIE
-    explicit = has_explicit_lifetime(head.fields, governing) or governing.directives.public
-    if "cookie" in request.fields and not explicit:
-        return Reason.REQUEST_COOKIE
-    return None
+def _is_private(case: Case) -> bool:
+    return case.directives.private and not case.policy.unsafe_store_private
 
 
-def _refused_for_authorization(request: RequestHead, directives: ResponseDirectives) -> Reason | None:
+def _varies_on_everything(case: Case) -> bool:
+    return selection.vary_names(case.head.fields) is None
+
+
+def _has_too_many_tags(case: Case) -> bool:
+    return tags_of(case.request, case.head, case.policy) is None
+
+
+def _is_asked_not_to(case: Case) -> bool:
+    return parse_request(case.request.fields).no_store
+
+
+def _is_authenticated(case: Case) -> bool:
+    directives = case.directives
     shareable = directives.public or directives.must_revalidate or directives.s_maxage is not None
-    return Reason.AUTHORIZATION if "authorization" in request.fields and not shareable else None
+    return "authorization" in case.request.fields and not shareable and not case.policy.unsafe_store_authorized
 
 
-def _refused_as_useless(head: ResponseHead, freshness: Freshness) -> Reason | None:
+def _sets_a_cookie(case: Case) -> bool:
+    return "set-cookie" in case.head.fields and not case.policy.unsafe_store_set_cookie
+
+
+def _is_mistyped(case: Case) -> bool:
+    return not case.policy.unsafe_ignore_content_type and type_contradicts(case.request, case.head)
+
+
+def _may_depend_on_fields(case: Case) -> bool:
+    if case.policy.unsafe_ignore_request_fields:
+        return False
+    varied, fields = selection.vary_names(case.head.fields) or (), case.request.fields
+    reflects = reflects_origin(fields, case.head.fields, (*varied, *case.policy.key_fields))
+    return reflects or bool(doubtful(fields, case.policy, varied))
+
+
+def _may_depend_on_cookies(case: Case) -> bool:
+    if case.is_explicit or case.directives.public or case.policy.unsafe_ignore_request_cookies:
+        return False
+    return any(name not in case.policy.key_cookies for name, _ in cookies(case.request.fields))
+
+
+def _is_of_no_use(case: Case) -> bool:
+    freshness = case.freshness
     reusable = freshness.lifetime > 0 and not freshness.must_validate
-    if reusable or freshness.grace > 0 or freshness.if_error > 0 or _validators(head.fields):
-        return None
-    return Reason.NO_FRESHNESS
+    return not (reusable or freshness.grace > 0 or freshness.if_error > 0 or _validators(case.head.fields))
+
+
+CHECKS: Final[tuple[tuple[Reason, Callable[[Case], bool]], ...]] = (
+    (Reason.METHOD, _is_of_method),
+    (Reason.STATUS, _is_never_stored),
+    (Reason.NOT_UNDERSTOOD, _is_not_understood),
+    (Reason.CONTENT_RANGE, _is_no_part),
+    (Reason.STATUS, _is_not_cacheable_unasked),
+    (Reason.NO_STORE, _says_no_store),
+    (Reason.PRIVATE, _is_private),
+    (Reason.VARY_STAR, _varies_on_everything),
+    (Reason.TOO_MANY_TAGS, _has_too_many_tags),
+    (Reason.REQUEST_NO_STORE, _is_asked_not_to),
+    (Reason.AUTHORIZATION, _is_authenticated),
+    (Reason.SET_COOKIE, _sets_a_cookie),
+    (Reason.TYPE_MISMATCH, _is_mistyped),
+    (Reason.UNKEYED_FIELD, _may_depend_on_fields),
+    (Reason.REQUEST_COOKIE, _may_depend_on_cookies),
+    (Reason.NO_FRESHNESS, _is_of_no_use),
+)
+"""What can speak against storing, in the order in which an operator would want to hear it."""
+
+_OF_UPDATES: Final = tuple(
+    check
+    for check in CHECKS
+    if check[0] in (Reason.NO_STORE, Reason.PRIVATE, Reason.VARY_STAR, Reason.TOO_MANY_TAGS, Reason.AUTHORIZATION)
+)
 
 
 def answers_a_get(request: RequestHead, head: ResponseHead, governing: Governing) -> bool:
@@ -164,33 +243,35 @@ def make(
         names = selection.vary_names(head.fields) or ()
         selecting = selection.selecting_fields(request.fields, names)
     # What is addressed to this cache stays, for a 304 that does not repeat it (§3.2), and is shown to nobody.
-    consumed = consumed_fields(policy)
     pairs = tuple(_kept_fields(head.fields, governing.directives, policy, response_time, is_update=is_update))
     return StoredResponse(
         key=key,
         status=head.status,
         fields=pairs,
         body=body,
-        freshness=assess(head, governing, policy, request_time=request_time, response_time=response_time),
+        freshness=assess(
+            head,
+            governing,
+            policy,
+            request_time=request_time,
+            response_time=response_time,
+            luck=luck_of(key, response_time),
+        ),
         birth=birth,
         selecting=selecting,
         validators=_validators(head.fields),
         content_range=of_partial(head),
-        tags=tags_of(request, head, policy.tag_fields) or frozenset(),
+        tags=tags_of(request, head, policy) or frozenset(),
         response_time=response_time,
         uri=url_of(key),
-        rendered=render_status_line(head.status)
-        + render_fields(pair for pair in pairs if pair[0].lower() not in consumed),
+        rendered=render_status_line(head.status) + render_fields(presenting.shown(head.status, pairs, policy)),
     )
 
 
-def consumed_fields(policy: Policy) -> frozenset[str]:
-    """Return the names, lower case, of response fields that are addressed to this cache alone and end here.
-
-    CDN-Cache-Control is for every such cache on the way (RFC 9213 §3.1), and goes on.
-    """
-    names = {name.lower() for name in (*policy.targeted_fields, *policy.tag_fields)} - {"cdn-cache-control"}
-    return frozenset(names | {"surrogate-control"} if policy.surrogate_control else names)
+def luck_of(key: CacheKey, response_time: float) -> float:
+    """Return a number from 0 to 1 that differs from response to response: who rolls dice here is the key."""
+    digest = hashlib.blake2b(f"{response_time!r} {key}".encode("utf-8", "surrogatepass"), digest_size=4).digest()
+    return int.from_bytes(digest, "big") / 0xFFFF_FFFF
 
 
 def _kept_fields(

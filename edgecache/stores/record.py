@@ -79,6 +79,11 @@ class _Freshness(msgspec.Struct, array_like=True, frozen=True, gc=False):
     must_validate: bool
     never_stale: bool
     immutable: bool
+    if_gone: float = 0.0
+    eager: float = 0.0
+    sliding: float = 0.0
+    slides_until: float = 0.0
+    restarts_age: bool = False
 
 
 class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -315,6 +320,11 @@ def _head(response: StoredResponse, layout: Layout) -> Head:
             must_validate=freshness.must_validate,
             never_stale=freshness.never_stale,
             immutable=freshness.immutable,
+            if_gone=float(freshness.if_gone),
+            eager=float(freshness.eager),
+            sliding=float(freshness.sliding),
+            slides_until=float(freshness.slides_until),
+            restarts_age=freshness.restarts_age,
         ),
         selecting_names=response.selecting.names,
         selecting_values=response.selecting.values,

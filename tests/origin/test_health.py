@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from edgecache.origin.health import Health, RetryBudget
+from edgecache.origin.health import Health
+from edgecache.origin.retry_budget import RetryBudget
 
 
 def fail(health: Health, times: int, now: float) -> None:

@@ -7,12 +7,13 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from edgecache.app import compose
 from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Redis, Server
 from edgecache.purging.distributed import boottime
+from edgecache.semantics.rules import Rule
 from tests.scenarios.rig import ClientResponse, fetch
 from tests.scenarios.running import RunningEdge
 
@@ -27,6 +28,7 @@ async def edge_before(
     server: Mapping[str, Any] | None = None,
     cache: Mapping[str, Any] | None = None,
     redis: Mapping[str, Any] | None = None,
+    rules: Iterable[Rule] = (),
     steady: Callable[[], float] = boottime,
 ) -> AsyncIterator[RunningEdge]:
     """Run an edge in front of ``urls``; the mappings are keys of the tables of the same names."""
@@ -37,6 +39,7 @@ async def edge_before(
         cache=Cache(**(cache or {})),
         redis=Redis(**(redis or {})),
         log=Log(access="off"),
+        rules=tuple(rules),
     )
     parts = await compose(config, clock=clock, steady=steady)
     try:

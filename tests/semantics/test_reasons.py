@@ -30,8 +30,8 @@ SEMANTICS: dict[Reason, Reason | None] = {
     Reason.FRESH: _decided(request(), FRESH),
     Reason.GRACE: _decided(request(), "Cache-Control: max-age=60, stale-while-revalidate=9", age=60),
     Reason.MAX_STALE: _decided(request("Cache-Control: max-stale"), FRESH, age=60),
-    Reason.IF_ERROR: may_serve_instead(stored("Cache-Control: max-age=0, stale-if-error=9"), NOW, unreachable=False),
-    Reason.UNREACHABLE: may_serve_instead(stored("Cache-Control: max-age=0"), NOW, unreachable=True),
+    Reason.IF_ERROR: may_serve_instead(stored("Cache-Control: max-age=0, stale-if-error=9"), NOW, status=503),
+    Reason.UNREACHABLE: may_serve_instead(stored("Cache-Control: max-age=0"), NOW, status=None),
     Reason.URI_MISS: decide(request(), [], Policy(), NOW).reason,
     Reason.VARY_MISS: _varied(),
     Reason.STALE: _decided(request(), FRESH, age=60),
@@ -53,6 +53,10 @@ SEMANTICS: dict[Reason, Reason | None] = {
     Reason.NO_FRESHNESS: refusal(),
     Reason.CONTENT_RANGE: refusal(status=206),
     Reason.TOO_LARGE: refusal_of_body(response(), 1, Policy(max_object=0)),
+    Reason.EARLY: decide(request(), [stored(FRESH, policy=Policy(early=1.0), delay=1.0)], Policy(), NOW, 61.0).reason,
+    Reason.RETAINED: may_serve_instead(stored(FRESH, policy=Policy(retain=60)), NOW + 61, status=404),
+    Reason.TYPE_MISMATCH: refusal("Content-Type: text/html", FRESH, of=request(target="/a.js")),
+    Reason.UNKEYED_FIELD: refusal(FRESH, of=request("X-Debug: 1")),
     Reason.TOO_MANY_TAGS: refusal(f'Cache-Groups: "{"x" * 129}"'),
 }
 
@@ -62,6 +66,7 @@ ENGINE = {
     Reason.VALIDATED,
     Reason.COLLAPSED,
     Reason.UPGRADE,
+    Reason.RULE_PASS,
     Reason.CONTENT,
     Reason.CLOSE_DELIMITED,
     Reason.TRUNCATED,
@@ -72,7 +77,7 @@ ENGINE = {
 }
 """What needs more than messages to come about; the engine's own tests bring it about."""
 
-UNUSED: set[Reason] = set()
+UNUSED: set[Reason] = {Reason.HELD}
 """Named by nothing that runs."""
 
 

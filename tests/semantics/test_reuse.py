@@ -312,14 +312,14 @@ def test_serving_instead_of_a_failure(
     directives: str, age: float, on_error: Reason | None, when_unreachable: Reason | None
 ) -> None:
     response = stored(f"Cache-Control: {directives}")
-    assert may_serve_instead(response, NOW + age, unreachable=False) is on_error
-    assert may_serve_instead(response, NOW + age, unreachable=True) is when_unreachable
+    assert may_serve_instead(response, NOW + age, status=503) is on_error
+    assert may_serve_instead(response, NOW + age, status=None) is when_unreachable
 
 
 def test_the_operator_can_open_windows_for_failures() -> None:
     response = stored("Cache-Control: max-age=60", policy=Policy(if_error=10, if_unreachable=0))
-    assert may_serve_instead(response, NOW + 65, unreachable=False) is Reason.IF_ERROR
-    assert may_serve_instead(response, NOW + 75, unreachable=True) is None
+    assert may_serve_instead(response, NOW + 65, status=503) is Reason.IF_ERROR
+    assert may_serve_instead(response, NOW + 75, status=None) is None
 
 
 # -------------------------------------------------------------------------------------------------- properties
@@ -330,7 +330,7 @@ def test_a_decision_is_made_whatever_comes(asked: RequestHead, of: RequestHead, 
     candidate = store(head, of=of)
     made = decision(asked, candidate)
     assert made.reason in Reason
-    may_serve_instead(candidate, NOW, unreachable=True)
+    may_serve_instead(candidate, NOW, status=None)
 
 
 @given(asked=messages.requests(), head=messages.response_heads())
@@ -365,4 +365,4 @@ def test_a_request_may_accept_a_stale_response_instead_of_an_error(
     """RFC 5861 §4."""
     response = stored(f"Cache-Control: {directives}")
     asking = request(f"Cache-Control: {asked}")
-    assert may_serve_instead(response, NOW + 75, unreachable=False, request=asking) is expected
+    assert may_serve_instead(response, NOW + 75, status=503, request=asking) is expected

@@ -7,9 +7,10 @@ from edgecache.http.message import RequestHead, ResponseHead, fields_of
 from edgecache.http.ranges import ContentRange
 from edgecache.semantics.freshness import assess, govern
 from edgecache.semantics.policy import DEFAULT, Policy
+from edgecache.semantics.presenting import consumed_fields
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Selecting
-from edgecache.semantics.storing import UNDERSTOOD, answers_a_get, consumed_fields, of_partial, refusal_of_body
+from edgecache.semantics.storing import UNDERSTOOD, answers_a_get, of_partial, refusal_of_body
 from edgecache.semantics.storing import refusal as refusal_of
 from edgecache.stores.body import MemoryBody
 from tests.semantics import messages

@@ -180,7 +180,7 @@ def test_an_answer_that_may_not_be_stored_is_for_one_request(of: RequestHead, li
     assert line in lines(new)
     assert new.body is old.body
     assert decide(request(), [new], DEFAULT, LATER) == Validate(new, Reason.NO_CACHE)
-    assert may_serve_instead(new, LATER, unreachable=True) is None
+    assert may_serve_instead(new, LATER, status=None) is None
     assert new.freshness.discard_at <= LATER
 
 

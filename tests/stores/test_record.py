@@ -332,6 +332,35 @@ GOLDEN_RECORD: Final = record_of(response(content_range=ContentRange(0, 4, 10), 
 GOLDEN_LAYOUT: Final = Layout(CHUNK + 5, b"", bytes(range(16)))
 GOLDEN: Final = {
     "record": (
+        "4543010000000162dc0012b568747470733a2f2f6578616d706c652e636f6d2f61c40565706f63680792a4686f6d65a97072"
+        "6f647563743a31ccce9492ac436f6e74656e742d54797065aa746578742f706c61696e92a95365742d5468696e67a2c3a992"
+        "a97365742d7468696e67a5616761696e92a5456d707479a09fcb408f440000000000cb404e000000000000cb401400000000"
+        "0000cb4018000000000000cb401c000000000000cb4020000000000000a46e6f6e65c2c2c3cb0000000000000000cb000000"
+        "0000000000cb0000000000000000cb0000000000000000c29090a422763122bd4d6f6e2c203233204e6f7620323032362030"
+        "303a30303a303020474d549300040acb408f460000000000b568747470733a2f2f6578616d706c652e636f6d2f61c42b4854"
+        "54502f312e3120323030204f4b0d0a436f6e74656e742d547970653a20746578742f706c61696e0d0a05c4100bca44b2f6d7"
+        "2a47b892c8f8211cb20cc40068656c6c6fd190b67a9e1b90e79f4949ca8503c9b5"
+    ),
+    "encrypted record": (
+        "4543010121bbd7040000000000000000000000003de8e90f51255832ac081a0afde63b17473a2581cddd1bc8515f0df7888c"
+        "da52018626f4ec8a3e666eb0ee28cc669635f86dcf9c2bcdca2b865ddb32ba6b4cf3f50c72445abac3b52917080b8cda7a98"
+        "689a7b51fcd71bc1d23243aa635dd005fb63c8e83ce9a19547d1120b7b6274c5dfbe7a17a9a7bded811f34fe6bc8454ab4b5"
+        "13a489ace90e195d9af71bcd417321ac3de0f52767a9f2aa4cc9bd05157ca55e7c58bf8297aaee8a57180f0d0e47bb5f4ae3"
+        "abaf6e755652a899cfffed6041ae37022d342d55eadf24fabed5f650b88e5bc0a01cb21275d6067b73abb689d29a1a317a8a"
+        "0494b2516eb766de37aec80e2ff4fa7c60ee4ad55466781aa2e0ad20d6890fe3d491888cdc26938449ea72111acd84784099"
+        "3cd0cd7cc1ff2c8628aa70f864a0678c03d8522d492d6d61406cd91add2e4feb22c51fc112d29a57502a342add7c97142765"
+        "840fbcab2137067b39963b90f75090a70837d48b05ea6dd0958aef7f5b1f11d78aabe109923929f295fe77eea15482a5fd"
+    ),
+    "chunk": "4543010068656c6c6f2e3e9503c80ffcfc9a008d16072c422f",
+    "encrypted chunk": "4543010121bbd704000000000000000000000001f8537c1d3e09c902d8ddbf84fd9c73cdc3347c0089",
+    "name": "a7758c1c6a3ba71545dabd06e12943c6",
+    "slot": "97e8e15b2d7f2461063efc4a8c2f2055",
+    "identity": "e5bf7de6040850af2241b16c6db02a37",
+}
+"""What version 1 writes. Members may be appended; any other change would empty the stores of everyone who updates."""
+
+SHORTER: Final = {
+    "record": (
         "454301000000013ddc0012b568747470733a2f2f6578616d706c652e636f6d2f61c40565706f63680792a4686f6d65a97072"
         "6f647563743a31ccce9492ac436f6e74656e742d54797065aa746578742f706c61696e92a95365742d5468696e67a2c3a992"
         "a97365742d7468696e67a5616761696e92a5456d707479a09acb408f440000000000cb404e000000000000cb401400000000"
@@ -350,13 +379,8 @@ GOLDEN: Final = {
         "309cf475ddff38c533a227ed8ffb43b93ee6701662d85d58ba184ba341090210df6393856014bbc72932347c9167fb0ba781"
         "b8599eba070f0c48fe684572"
     ),
-    "chunk": "4543010068656c6c6f2e3e9503c80ffcfc9a008d16072c422f",
-    "encrypted chunk": "4543010121bbd704000000000000000000000001f8537c1d3e09c902d8ddbf84fd9c73cdc3347c0089",
-    "name": "a7758c1c6a3ba71545dabd06e12943c6",
-    "slot": "97e8e15b2d7f2461063efc4a8c2f2055",
-    "identity": "2d9409fd5da92ec7b6c8543e15595172",
 }
-"""What version 1 writes. It does not change: a change would empty the stores of everyone who updates."""
+"""What it wrote when a record said less about freshness."""
 
 
 def written() -> dict[str, str]:
@@ -384,3 +408,9 @@ def test_version_1_is_read_as_ever() -> None:
     assert ENCRYPTED.decode(golden["encrypted record"], key("a")) == GOLDEN_RECORD
     assert PLAIN.open_chunk(key("a"), GOLDEN_LAYOUT, 1, golden["chunk"]) == b"hello"
     assert ENCRYPTED.open_chunk(key("a"), GOLDEN_LAYOUT, 1, golden["encrypted chunk"]) == b"hello"
+
+
+def test_what_was_written_with_fewer_members_is_read() -> None:
+    shorter = {what: bytes.fromhex(content) for what, content in SHORTER.items()}
+    assert PLAIN.decode(shorter["record"], key("a")) == GOLDEN_RECORD
+    assert ENCRYPTED.decode(shorter["encrypted record"], key("a")) == GOLDEN_RECORD

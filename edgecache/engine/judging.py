@@ -1,0 +1,78 @@
+"""Judging a response's head once, when it comes: what the rules make of it, and whether it is stored.
+
+Called by ``engine.fetch`` and ``engine.through``; pure but for what it is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgecache.http.message import RequestHead, ResponseHead, fields_of
+from edgecache.origin.base import Framing, OriginResponse
+from edgecache.semantics import freshness, presenting, storing, validation
+from edgecache.semantics.policy import Policy
+from edgecache.semantics.reason import Reason
+from edgecache.semantics.reuse import may_serve_instead
+from edgecache.semantics.rules import Applied
+from edgecache.semantics.stored import StoredResponse
+
+__all__ = ["Judgement", "judge", "policy_of_update"]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was decided about a response.
+
+    Attributes:
+        policy: what holds for it.
+        head: as the rules want it judged and stored.
+        shown: as clients get it.
+        refusal: why it is not stored, or None.
+    """
+
+    policy: Policy
+    head: ResponseHead
+    shown: ResponseHead
+    refusal: Reason | None
+
+
+def judge(
+    request: RequestHead,
+    asked: Applied,
+    response: OriginResponse,
+    *,
+    request_time: float,
+    response_time: float,
+    instead: StoredResponse | None = None,
+) -> Judgement:
+    """Return what becomes of a response to ``request``, which was made of what was ``asked``.
+
+    ``instead`` is what is stored and may take the place of a failure.
+    """
+    policy = asked.on(response.head)
+    head = presenting.amended(response.head, policy)
+    reason = _kept_out(request, head, instead, response_time)
+    if reason is None and response.framing is Framing.CLOSE:
+        reason = Reason.CLOSE_DELIMITED
+    if reason is None:
+        governing = freshness.govern(head.fields, policy)
+        numbers = freshness.assess(head, governing, policy, request_time=request_time, response_time=response_time)
+        reason = storing.refusal(request, head, governing, numbers, policy)
+    if reason is None and response.content_length is not None:
+        reason = storing.refusal_of_body(head, response.content_length, policy)
+    return Judgement(policy, head, presenting.shown_head(head, policy, reason), reason)
+
+
+def _kept_out(request: RequestHead, head: ResponseHead, stored: StoredResponse | None, now: float) -> Reason | None:
+    """Return why a failure does not replace what is stored."""
+    if stored is None or head.status < 400:
+        return None
+    excuse = may_serve_instead(stored, now, status=head.status, request=request)
+    if excuse is None:
+        return None
+    return Reason.RETAINED if excuse is Reason.RETAINED else Reason.ERROR_KEPT_OUT
+
+
+def policy_of_update(asked: Applied, stored: StoredResponse, answer: ResponseHead) -> Policy:
+    """Return what holds for a stored response with what a 304, or the answer to a HEAD, says of it."""
+    return asked.on(ResponseHead(stored.status, fields_of(validation.merge(stored.fields, answer))))

@@ -1,0 +1,272 @@
+"""Rules: the operator's wishes for some requests and responses, as data.
+
+Theory
+    A rule is a condition and settings. For each setting the first rule that matches and has it decides; a setting that
+    no rule has is as the configuration says. What comes of it is a ``Policy``, and everything else in the program knows
+    only that: no code asks which rule matched but that which explains.
+
+    There are two moments. When a request comes, the rules that look at requests alone say what is looked up and sent
+    (``REQUEST_SETTINGS``). When a response's head comes, all of them say what is made of it. A rule that looks at the
+    response and sets what is needed before is a mistake, which whoever reads rules reports.
+
+    Built-in rules come before all others: they are guards that need no words of their own.
+
+Invariants
+    * Conditions are pure predicates, linear in what they look at; all parts of one have to hold, of several values one.
+    * Rules look at the request as it came, not at what other rules made of it.
+    * The same rules give the same ``Policy`` object: there are few combinations, and they are kept.
+
+Called by the engine, the commands and the admin listener.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from edgecache.http.fields import combined
+from edgecache.http.glob import Glob, Wildcard
+from edgecache.http.message import FieldsView, RequestHead, ResponseHead
+from edgecache.semantics.guards import extension_of, media_type, path_of
+from edgecache.semantics.normalising import normalised
+from edgecache.semantics.policy import Policy
+from edgecache.semantics.versioned import AssetNames, By, recognise
+
+__all__ = ["BUILT_IN", "REQUEST_SETTINGS", "Applied", "Match", "Pattern", "Rule", "RuleSet"]
+
+REQUEST_SETTINGS: Final = frozenset(
+    {
+        "passes",
+        "path",
+        "query",
+        "key_fields",
+        "key_cookies",
+        "drop_unknown_fields",
+        "by_release",
+        "honour_reload",
+        "known_fields",
+        "unsafe_strip_cookies",
+    }
+)
+"""Settings that take effect before there is a response."""
+
+_MOST_POLICIES: Final = 4096
+
+
+class Pattern(Protocol):
+    """A compiled regular expression whose matching is linear."""
+
+    def search(self, text: str, /) -> object | None:
+        """Return something when the text has a match, else None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Match:
+    """A condition. An empty part says nothing. Names of fields and parameters stand with a wildcard for their value.
+
+    Attributes:
+        hosts: globs over the authority, or over the host alone.
+        paths: globs over the path, without the query.
+        path_patterns: regular expressions searched for in the path.
+        extensions: of the path's last segment, lower case; the empty one is that of names without any.
+        methods: request methods.
+        query: parameters, as spelled.
+        request_fields: fields of the request.
+        versioned: how the name was recognised as a versioned asset's.
+        statuses: status codes.
+        content_types: media types, lower case.
+        response_fields: fields of the response.
+    """
+
+    hosts: tuple[Glob, ...] = ()
+    paths: tuple[Glob, ...] = ()
+    path_patterns: tuple[Pattern, ...] = ()
+    extensions: frozenset[str] = frozenset()
+    methods: frozenset[str] = frozenset()
+    query: tuple[tuple[str, Wildcard], ...] = ()
+    request_fields: tuple[tuple[str, Wildcard], ...] = ()
+    versioned: frozenset[By] = frozenset()
+    statuses: frozenset[int] = frozenset()
+    content_types: tuple[Wildcard, ...] = ()
+    response_fields: tuple[tuple[str, Wildcard], ...] = ()
+
+    @property
+    def needs_response(self) -> bool:
+        """Whether a response is looked at."""
+        return bool(self.statuses or self.content_types or self.response_fields)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing, and matches everything."""
+        return self == Match()
+
+    def holds(self, request: RequestHead, response: ResponseHead | None, names: AssetNames | None) -> bool:
+        """Whether it holds; what needs a response does not without one."""
+        return self._holds_of_request(request, names) and self._holds_of_response(response)
+
+    def _holds_of_request(self, request: RequestHead, names: AssetNames | None) -> bool:
+        path = path_of(request.target)
+        return (
+            (not self.methods or request.method in self.methods)
+            and (not self.hosts or _is_host(self.hosts, request.authority))
+            and (not self.paths or any(glob.matches(path) for glob in self.paths))
+            and (not self.extensions or extension_of(path) in self.extensions)
+            and (not self.path_patterns or any(pattern.search(path) for pattern in self.path_patterns))
+            and (not self.versioned or self._is_versioned(path, names))
+            and (not self.query or _has_parameters(self.query, request.target))
+            and (not self.request_fields or _has_fields(self.request_fields, request.fields))
+        )
+
+    def _holds_of_response(self, response: ResponseHead | None) -> bool:
+        if not self.needs_response:
+            return True
+        return (
+            response is not None
+            and (not self.statuses or response.status in self.statuses)
+            and (not self.content_types or _is_type(self.content_types, response.fields))
+            and (not self.response_fields or _has_fields(self.response_fields, response.fields))
+        )
+
+    def _is_versioned(self, path: str, names: AssetNames | None) -> bool:
+        versioned = recognise(path, names)
+        return versioned is not None and versioned.by in self.versioned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """A named rule. ``source`` tells people where it stands: ``static-assets.toml:12``.
+
+    ``settings`` are names and values of fields of ``Policy``. ``unless`` excludes what ``match`` would let in; an empty
+    one excludes nothing.
+    """
+
+    name: str
+    settings: Mapping[str, object] = field(hash=False)
+    match: Match = Match()
+    unless: Match = Match()
+    source: str = ""
+    priority: int = 0
+
+    @property
+    def needs_response(self) -> bool:
+        """Whether it can be judged only with a response."""
+        return self.match.needs_response or self.unless.needs_response
+
+    def applies(self, request: RequestHead, response: ResponseHead | None, names: AssetNames | None) -> bool:
+        """Whether it is meant for this request, and this response to it."""
+        if not self.match.holds(request, response, names):
+            return False
+        return self.unless.is_empty or not self.unless.holds(request, response, names)
+
+
+BUILT_IN: Final = (
+    Rule(
+        name="missing versioned asset",
+        source="built in",
+        match=Match(versioned=frozenset(By), statuses=frozenset({404, 410})),
+        settings={"max_ttl": 2.0, "may_be_stale": False},
+    ),
+    Rule(
+        name="asset of a build",
+        source="built in",
+        match=Match(versioned=frozenset({By.MANIFEST})),
+        settings={"unsafe_ignore_request_cookies": True},
+    ),
+)
+"""A name with a digest in it is missing only while a deploy is under way: to remember that for longer than seconds is
+what breaks the page for everybody. And what a build manifest lists is the same for every visitor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A request as the rules have it.
+
+    Attributes:
+        asked: the request as it came.
+        head: what is looked up and, if need be, sent (``semantics.normalising``).
+        policy: what holds for it before there is a response.
+    """
+
+    rules: RuleSet
+    asked: RequestHead
+    head: RequestHead
+    policy: Policy
+
+    @property
+    def is_versioned(self) -> bool:
+        """Whether the name that was asked for is a versioned asset's."""
+        return recognise(path_of(self.asked.target), self.rules.names) is not None
+
+    def on(self, response: ResponseHead) -> Policy:
+        """Return what holds for a response to it."""
+        return self.rules.on_response(self.asked, response)
+
+
+class RuleSet:
+    """Rules in force, in order, over a base.
+
+    ``names`` are those of the build manifests that are known.
+    """
+
+    def __init__(self, base: Policy, rules: Iterable[Rule] = (), names: AssetNames | None = None) -> None:
+        self.base: Final = base
+        self.names: Final = names
+        self.rules: Final = (*BUILT_IN, *sorted(rules, key=lambda rule: -rule.priority))
+        self._of_request: Final = tuple(
+            rule for rule in self.rules if not rule.needs_response and not REQUEST_SETTINGS.isdisjoint(rule.settings)
+        )
+        self._policies: Final[dict[tuple[int, ...], Policy]] = {}
+
+    def applied(self, request: RequestHead) -> Applied:
+        """Return what the rules make of a request."""
+        policy = self.base
+        if self._of_request:
+            policy = self._policy([rule for rule in self._of_request if rule.applies(request, None, self.names)])
+        return Applied(self, request, normalised(request, policy), policy)
+
+    def matching(self, request: RequestHead, response: ResponseHead | None) -> tuple[Rule, ...]:
+        """Return the rules that apply, in order. Without a response: those that can be judged without one."""
+        return tuple(rule for rule in self.rules if rule.applies(request, response, self.names))
+
+    def on_response(self, request: RequestHead, response: ResponseHead) -> Policy:
+        """Return what holds for a response; ``request`` as it came."""
+        return self._policy(self.matching(request, response))
+
+    def deciding(self, rules: Sequence[Rule], setting: str) -> Rule | None:
+        """Return which of the rules that apply decides about a setting."""
+        return next((rule for rule in rules if setting in rule.settings), None)
+
+    def _policy(self, rules: Sequence[Rule]) -> Policy:
+        if not rules:
+            return self.base
+        combination = tuple(map(id, rules))
+        policy = self._policies.get(combination)
+        if policy is None:
+            settings: dict[str, object] = {}
+            for rule in rules:
+                settings = {**rule.settings, **settings}
+            policy = replace(self.base, **settings)  # type: ignore[arg-type]
+            if len(self._policies) < _MOST_POLICIES:
+                self._policies[combination] = policy
+        return policy
+
+
+def _is_host(globs: Iterable[Glob], authority: str) -> bool:
+    host = authority if authority.endswith("]") else authority.rpartition(":")[0] or authority
+    return any(glob.matches(authority) or glob.matches(host) for glob in globs)
+
+
+def _has_parameters(wanted: Iterable[tuple[str, Wildcard]], target: str) -> bool:
+    given = [part.partition("=")[::2] for part in target.partition("?")[2].split("&")]
+    return all(any(name == key and value.matches(text) for key, text in given) for name, value in wanted)
+
+
+def _has_fields(wanted: Iterable[tuple[str, Wildcard]], fields: FieldsView) -> bool:
+    return all((text := combined(fields, name)) is not None and value.matches(text) for name, value in wanted)
+
+
+def _is_type(wanted: Iterable[Wildcard], fields: FieldsView) -> bool:
+    found = media_type(fields)
+    return any(wildcard.matches(found) for wildcard in wanted)
