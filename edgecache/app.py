@@ -79,7 +79,16 @@ class Edge:
         self.origin: Final = Upstreams(config.origin.settings())
         lock = None if self.shared is None or self.shared.lock is None else (self.shared.lock, config.redis.fill_lock)
         self.rules: Final = config.rule_set()
-        self.cache: Final = Cache(self.origin, self.store, self.ledger, self.counters, self.rules, clock, lock)
+        self.cache: Final = Cache(
+            self.origin,
+            self.store,
+            self.ledger,
+            self.counters,
+            self.rules,
+            clock,
+            lock,
+            max_encoded=config.cache.encoded,
+        )
         self._writer = None if config.log.access == "off" else LineWriter(config.log.file)
         sinks = [_counting(self.counters)]
         if self._writer is not None:

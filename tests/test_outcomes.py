@@ -21,6 +21,7 @@ from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Redis, Ser
 from edgecache.engine.counters import COUNTERS, RESULTS, Statistics
 from edgecache.http.cache_status import Fwd
 from edgecache.semantics.reason import Reason
+from edgecache.semantics.rules import Rule
 from tests.faults.redis_server import RedisServer
 from tests.scenarios.composed import ordered, settled, until
 from tests.scenarios.conftest import RunningEdge
@@ -31,6 +32,7 @@ UNPRODUCED: Final = {"miss"}
 
 FRESH: Final = "max-age=60"
 LARGEST: Final = 1000
+RULES: Final = (Rule(name="compress", settings={"compress": True}),)
 
 
 @dataclass
@@ -108,6 +110,15 @@ async def two_at_once(stage: Stage) -> None:
     await until(lambda: stage.edge.parts.counters.requests == 2)
     hold.release()
     await asyncio.gather(*both)
+
+
+async def a_style_that_is_wanted_smaller(stage: Stage) -> None:
+    await stage.stored(Content_Type="text/css")
+    stage.answers(200, b"content " * 100, Cache_Control=FRESH, Content_Type="text/css")
+    stage.clock.advance(61)
+    for _ in range(2):
+        await stage.get({"Accept-Encoding": "gzip"})
+    await until(lambda: stage.edge.parts.counters.encoded > 0)
 
 
 # Forwarded.
@@ -317,6 +328,7 @@ FORWARDED: Final[dict[Fwd, Story]] = {
 }
 
 COUNTED: Final[dict[str, Story]] = {
+    "encoded": a_style_that_is_wanted_smaller,
     "requests": a_miss,
     "hits": a_hit,
     "hits_stale_grace": grace,
@@ -378,6 +390,7 @@ async def _told(story: Story, log: Path, clock: FakeClock, redis: Redis) -> tupl
             cache=Cache(max_object=LARGEST if story is not a_client_that_leaves else 64 * 1024 * 1024),
             redis=redis,
             log=Log(access="json", file=str(log)),
+            rules=RULES,
         )
         parts = await compose(config, clock=clock)
         edge = RunningEdge(parts, int(parts.public.addresses[0].rpartition(":")[2]))

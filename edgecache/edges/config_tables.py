@@ -204,6 +204,7 @@ class Cache(Table, frozen=True, kw_only=True):
     """``[cache]``: how much is stored, and what HTTP leaves to the cache (``semantics.policy``)."""
 
     memory: Annotated[int, _size("for stored responses, all counted", '"256MiB"', at_least=_MIB)] = 256 * _MIB
+    encoded: Annotated[int, _size("for what rules compress, beside that", '"32MiB"')] = 32 * _MIB
     name: Annotated[str, Setting(TOKEN, "pseudonym in Via and Cache-Status", '"edgecache"')] = DEFAULT.name
     targeted_fields: Annotated[
         tuple[str, ...],
@@ -246,7 +247,7 @@ class Cache(Table, frozen=True, kw_only=True):
     def policy(self) -> Policy:
         """Return the semantics' part of this table."""
         wishes = msgspec.structs.asdict(self)
-        del wishes["memory"]
+        del wishes["memory"], wishes["encoded"]
         wishes["known_fields"] = tuple(map(str.lower, self.known_fields))
         return Policy(**wishes)
 

@@ -23,6 +23,7 @@ from edgecache.engine import forward, serve, through
 from edgecache.engine.collapse import Collapse
 from edgecache.engine.content import buffered
 from edgecache.engine.counters import Counters
+from edgecache.engine.encodings import Encodings
 from edgecache.engine.exchange import Delivery, Exchange, Request
 from edgecache.engine.fetch import Fetcher
 from edgecache.engine.lookup import Lookup
@@ -64,23 +65,36 @@ class Cache:
         clock: Callable[[], float],
         lock: tuple[FillLock, float] | None = None,
         luck: Callable[[], float] = _luck,
+        max_encoded: int = 0,
     ) -> None:
-        """``lock`` is what processes take turns with, and the seconds a turn lasts at most; ``luck``: see ``Parts``."""
+        """``lock`` is what processes take turns with, and the seconds a turn lasts at most; ``luck``: see ``Parts``.
+
+        ``max_encoded`` is for stored bodies in content codings, bytes.
+        """
         policy = rules.base
         collapse = Collapse(ledger)
         lookup = Lookup(store, ledger, policy, clock)
         turns = None if lock is None else Turns(*lock, store, lookup, policy, clock)
         fetcher = Fetcher(origin, store, ledger, collapse, counters, policy, clock, turns)
-        self._parts: Final = Parts(store, ledger, lookup, collapse, fetcher, counters, policy, rules, clock, luck)
+        encodings = Encodings(max_encoded, counters)
+        self._parts: Final = Parts(
+            store, ledger, lookup, collapse, fetcher, encodings, counters, policy, rules, clock, luck
+        )
 
     @property
     def in_flight(self) -> int:
         """How many fetches are on their way."""
         return self._parts.fetcher.running
 
+    @property
+    def encodings(self) -> Encodings:
+        """What has been encoded for clients."""
+        return self._parts.encodings
+
     async def close(self) -> None:
         """Give up every fetch that is still running."""
         await self._parts.fetcher.close()
+        await self._parts.encodings.close()
 
     # From the request to a decision.
 

@@ -193,6 +193,11 @@ class Counters:
         "Complete responses put into the store.",
         "Far more of these than hits means a store that is filled for nobody.",
     )
+    encoded: int = _count(
+        "bodies",
+        "Stored bodies that were put into a content coding (br, zstd, gzip), once for all who want it.",
+        "Growing as fast as hits means that cache.encoded is too small to keep them.",
+    )
     store_failures: int = _count(
         "operations",
         "Operations the store could not do; the request went on as if nothing were stored.",

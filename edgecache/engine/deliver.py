@@ -8,11 +8,13 @@ Nothing here waits: bodies that are in memory are handed out as pieces, others a
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edgecache.engine.collapse import Filled
+from edgecache.engine.encodings import Encoded
 from edgecache.engine.exchange import Delivery, Exchange
+from edgecache.engine.source import PartsStream, Source
 from edgecache.http import cache_status, conditional, ranges
 from edgecache.http.fields import format_http_date, parse_http_date
 from edgecache.http.message import (
@@ -28,7 +30,7 @@ from edgecache.semantics.policy import Policy
 from edgecache.semantics.stored import Body, Freshness, StoredResponse
 from edgecache.stores.body import slices
 
-__all__ = ["Status", "filling", "passed", "stored", "synthesized"]
+__all__ = ["Status", "encoded", "filling", "passed", "stored", "synthesized"]
 
 _EMPTY = fields_of(())
 
@@ -42,16 +44,6 @@ class Status:
     is_stored: bool = False
     collapsed: bool = False
     detail: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """Bytes ``[first, stop)`` of a representation of ``complete`` bytes; ``complete`` is None when not known yet."""
-
-    complete: int | None
-    first: int
-    pieces: Callable[[int, int], tuple[bytes | memoryview, ...]] | None
-    stream: Callable[[int, int | None], AsyncIterator[bytes | memoryview]]
 
 
 class _Passing:
@@ -75,16 +67,38 @@ class _Passing:
 
 def stored(exchange: Exchange, response: StoredResponse, status: Status, policy: Policy, now: float) -> Delivery:
     """Deliver a stored response."""
-    freshness = response.freshness
-    extra = [("Age", str(_age(freshness, now))), *_explained(exchange, status, policy, ttl=int(freshness.ttl(now)))]
+    extra = _of_stored(exchange, response, status, policy, now)
     request = exchange.request.head
     source = _stored_source(response)
     if _is_plain(request) and response.content_range is None:
         extra += _content_length(response.status, response.body.size)
-        rendered = response.rendered + b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in extra)
         head = ResponseHead(response.status, _EMPTY)
-        return _whole(exchange, head, source, rendered)
+        return _whole(exchange, head, source, response.rendered + _lines(extra))
     return _negotiate(exchange, response.shown(), extra, source, now)
+
+
+def encoded(
+    exchange: Exchange, response: StoredResponse, coded: Encoded, status: Status, policy: Policy, now: float
+) -> Delivery:
+    """Deliver a stored response in the content coding that the request prefers."""
+    content = coded.content
+    assert content is not None
+    extra = _of_stored(exchange, response, status, policy, now)
+    source = Source(
+        complete=len(content),
+        first=0,
+        pieces=lambda start, stop: slices((content,), start, stop),
+        stream=_never,
+    )
+    if _is_plain(exchange.request.head):
+        extra += _content_length(response.status, len(content))
+        rendered = coded.rendered(response) + _lines(extra)
+        return _whole(exchange, ResponseHead(response.status, _EMPTY), source, rendered)
+    return _negotiate(exchange, coded.head(response), extra, source, now)
+
+
+def _never(_: int, __: int | None) -> AsyncIterator[bytes | memoryview]:
+    raise AssertionError("what is in memory is not streamed")
 
 
 def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, now: float) -> Delivery:
@@ -102,7 +116,7 @@ def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, 
         status = replace(status, fwd_status=came)
     extra += _explained(exchange, status, policy)
     held = ranges.parse_content_range(head.fields.get("content-range", "")) if head.status == 206 else None
-    source = _Source(
+    source = Source(
         complete=length if held is None else held.complete,
         first=0 if held is None else held.first,
         pieces=None,
@@ -158,11 +172,21 @@ def synthesized(
     )
 
 
-def _stored_source(response: StoredResponse) -> _Source:
+def _of_stored(exchange: Exchange, response: StoredResponse, status: Status, policy: Policy, now: float) -> list[Pair]:
+    """Return the fields that tell how old it is and why the client gets it."""
+    freshness = response.freshness
+    return [("Age", str(_age(freshness, now))), *_explained(exchange, status, policy, ttl=int(freshness.ttl(now)))]
+
+
+def _lines(pairs: Iterable[Pair]) -> bytes:
+    return b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in pairs)
+
+
+def _stored_source(response: StoredResponse) -> Source:
     body: Body = response.body
     held = response.content_range
     local = body.local
-    return _Source(
+    return Source(
         complete=body.size if held is None else held.complete,
         first=0 if held is None else held.first,
         pieces=None if local is None else lambda start, stop: slices(local, start, stop),
@@ -176,7 +200,7 @@ def _is_plain(request: RequestHead) -> bool:
     return "range" not in fields and not conditional.has_cache_conditions(fields)
 
 
-def _negotiate(exchange: Exchange, head: ResponseHead, extra: Sequence[Pair], source: _Source, now: float) -> Delivery:
+def _negotiate(exchange: Exchange, head: ResponseHead, extra: Sequence[Pair], source: Source, now: float) -> Delivery:
     """Apply the request's conditions and range, in the order of RFC 9110 §13.2.2."""
     request = exchange.request.head
     fields = head.fields
@@ -197,7 +221,7 @@ def _negotiate(exchange: Exchange, head: ResponseHead, extra: Sequence[Pair], so
 def _wanted_ranges(
     request: RequestHead,
     head: ResponseHead,
-    source: _Source,
+    source: Source,
     etag: str | None,
     last_modified: str | None,
     date: float | None,
@@ -225,7 +249,7 @@ def _not_modified(exchange: Exchange, fields: FieldsView, extra: Sequence[Pair])
 
 
 def _as_is(
-    exchange: Exchange, head: ResponseHead, extra: Sequence[Pair], source: _Source, length: int | None
+    exchange: Exchange, head: ResponseHead, extra: Sequence[Pair], source: Source, length: int | None
 ) -> Delivery:
     pairs = [*_delivered(head.fields), *extra]
     if length is not None:
@@ -238,7 +262,7 @@ def _as_is(
     return Delivery(head=delivered, length=length, exchange=exchange, stream=source.stream(0, None))
 
 
-def _whole(exchange: Exchange, head: ResponseHead, source: _Source, rendered: bytes) -> Delivery:
+def _whole(exchange: Exchange, head: ResponseHead, source: Source, rendered: bytes) -> Delivery:
     length = source.complete
     assert length is not None
     if exchange.request.head.method == "HEAD":
@@ -253,7 +277,7 @@ def _ranges(
     exchange: Exchange,
     head: ResponseHead,
     extra: Sequence[Pair],
-    source: _Source,
+    source: Source,
     wanted: tuple[tuple[int, int], ...],
 ) -> Delivery:
     complete = source.complete
@@ -282,53 +306,17 @@ def _partial(
     length: int,
     parts: Iterable[tuple[bytes, int, int]],
     closing: bytes,
-    source: _Source,
+    source: Source,
 ) -> Delivery:
     head = ResponseHead(206, fields_of([*pairs, ("Content-Length", str(length))]))
     if source.pieces is None:
-        stream = _PartsStream(parts, closing, source)
+        stream = PartsStream(parts, closing, source)
         return Delivery(head=head, length=length, exchange=exchange, stream=stream)
     pieces: list[bytes | memoryview] = []
     for preamble, first, last in parts:
         pieces += (preamble, *source.pieces(first - source.first, last + 1 - source.first))
     pieces.append(closing)
     return Delivery(head=head, length=length, exchange=exchange, pieces=tuple(piece for piece in pieces if len(piece)))
-
-
-class _PartsStream:
-    """Parts of a body on its way. All of them are followed from the beginning: between two, it is not deserted."""
-
-    __slots__ = ("_pieces", "_streams")
-
-    def __init__(self, parts: Iterable[tuple[bytes, int, int]], closing: bytes, source: _Source) -> None:
-        begun = [(head, source.stream(first - source.first, last + 1 - source.first)) for head, first, last in parts]
-        self._streams = [stream for _, stream in begun]
-        self._pieces = _in_order(begun, closing)
-
-    def __aiter__(self) -> _PartsStream:
-        return self
-
-    async def __anext__(self) -> bytes | memoryview:
-        return await anext(self._pieces)
-
-    async def aclose(self) -> None:
-        await self._pieces.aclose()
-        for stream in self._streams:
-            aclose = getattr(stream, "aclose", None)
-            if aclose is not None:
-                await aclose()
-
-
-async def _in_order(
-    parts: Iterable[tuple[bytes, AsyncIterator[bytes | memoryview]]], closing: bytes
-) -> AsyncGenerator[bytes | memoryview, None]:
-    for preamble, stream in parts:
-        if preamble:
-            yield preamble
-        async for piece in stream:
-            yield piece
-    if closing:
-        yield closing
 
 
 def _age(freshness: Freshness, now: float) -> int:

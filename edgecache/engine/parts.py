@@ -12,6 +12,7 @@ from typing import Final
 
 from edgecache.engine.collapse import Collapse
 from edgecache.engine.counters import Counters
+from edgecache.engine.encodings import Encodings
 from edgecache.engine.fetch import Fetcher
 from edgecache.engine.lookup import Lookup
 from edgecache.http.cache_status import Fwd
@@ -54,6 +55,7 @@ class Parts:
     lookup: Lookup
     collapse: Collapse
     fetcher: Fetcher
+    encodings: Encodings
     counters: Counters
     policy: Policy
     rules: RuleSet

@@ -103,7 +103,11 @@ def refuse(parts: Parts, exchange: Exchange, decision: Refuse, now: float) -> De
 
 def from_store(parts: Parts, exchange: Exchange, stored: StoredResponse, status: Status, now: float) -> Delivery:
     """Deliver a stored response and count its bytes."""
-    delivery = deliver.stored(exchange, stored, status, parts.policy, now)
+    encoded = parts.encodings.of(stored, exchange.request.head) if stored.encodable else None
+    if encoded is None:
+        delivery = deliver.stored(exchange, stored, status, parts.policy, now)
+    else:
+        delivery = deliver.encoded(exchange, stored, encoded, status, parts.policy, now)
     parts.counters.bytes_from_store += delivery.length or 0
     return delivery
 

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 
     from edgecache.http.message import FieldsView
 
-__all__ = ["accept_encoding", "accept_language", "most_preferred_language", "normalise", "selecting_value"]
+__all__ = [
+    "accept_encoding",
+    "accept_language",
+    "most_preferred_language",
+    "normalise",
+    "preferred_coding",
+    "selecting_value",
+]
 
 # A list member with an optional weight (RFC 9110 §12.4.2); q is case-insensitive.
 _WEIGHTED: Final = re.compile(r"([^;\s]+)(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
@@ -101,6 +108,18 @@ def accept_encoding(value: str) -> str:
     if not identity:
         codings.append(_IDENTITY_REFUSED)
     return ",".join(codings) or "identity"
+
+
+def preferred_coding(value: str, offered: Sequence[str]) -> str | None:
+    """Return which of the ``offered`` codings an Accept-Encoding likes best, the first of equals (RFC 9110 §12.5.3).
+
+    None when it likes none, likes the uncoded representation better, or does not follow the grammar.
+    """
+    weights = dict(_weights(value) or ())
+    others = weights.get("*", 0.0)
+    best = max(offered, key=lambda coding: weights.get(coding, others), default=None)
+    weight = 0.0 if best is None else weights.get(best, others)
+    return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
 
 
 # --------------------------------------------------------------------------------------------- Accept-Language

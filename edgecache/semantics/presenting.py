@@ -19,12 +19,15 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from edgecache.http.cache_control import parse_response
+from edgecache.http.codings import can_gain
 from edgecache.http.fields import split_list
 from edgecache.http.message import Pair, ResponseHead, fields_of
+from edgecache.semantics.guards import media_type
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
+from edgecache.semantics.selection import vary_names
 
-__all__ = ["amended", "consumed_fields", "shown", "shown_head"]
+__all__ = ["amended", "consumed_fields", "is_encodable", "shown", "shown_head"]
 
 _LIFETIMES: Final = frozenset({"max-age", "s-maxage", "immutable", "stale-while-revalidate", "stale-if-error"})
 
@@ -59,6 +62,18 @@ def shown(status: int, pairs: Iterable[Pair], policy: Policy, refusal: Reason | 
             yield name, value
     if replacing is not None:
         yield "Cache-Control", replacing
+    if is_encodable(status, pairs, policy) and "accept-encoding" not in (vary_names(fields_of(pairs)) or ()):
+        yield "Vary", "Accept-Encoding"
+
+
+def is_encodable(status: int, pairs: Iterable[Pair], policy: Policy) -> bool:
+    """Whether a response may go out in a content coding that its origin did not give it (RFC 9110 §7.7)."""
+    if not policy.compress or status != 200:
+        return False
+    fields = fields_of(pairs)
+    if "content-encoding" in fields or parse_response(fields).no_transform:
+        return False
+    return can_gain(media_type(fields))
 
 
 def consumed_fields(policy: Policy) -> frozenset[str]:

@@ -197,6 +197,8 @@ class StoredResponse:
     tags: frozenset[str] = frozenset()
     response_time: float = 0.0
     uri: str = ""
+    encodable: bool = False
+    """Whether clients may get it in a content coding; what they see then says that it varies."""
     rendered: bytes = field(default=b"", compare=False)
     """Status line and those ``fields`` that clients see, as bytes, rendered once when stored."""
 

@@ -264,6 +264,7 @@ def make(
         tags=tags_of(request, head, policy) or frozenset(),
         response_time=response_time,
         uri=url_of(key),
+        encodable=presenting.is_encodable(head.status, pairs, policy),
         rendered=render_status_line(head.status) + render_fields(presenting.shown(head.status, pairs, policy)),
     )
 

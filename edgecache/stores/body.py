@@ -35,7 +35,7 @@ class MemoryBody:
         size: their length together, in bytes.
     """
 
-    __slots__ = ("local", "size")
+    __slots__ = ("__weakref__", "local", "size")
 
     def __init__(self, chunks: tuple[bytes, ...]) -> None:
         self.local: Final = chunks

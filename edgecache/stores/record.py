@@ -107,6 +107,7 @@ class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     body_size: int
     body_digest: bytes
     body_id: bytes
+    encodable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +149,7 @@ class Record:
             response_time=head.response_time,
             uri=key if head.uri == key else head.uri,  # one string in memory, as the engine makes it
             rendered=head.rendered,
+            encodable=head.encodable,
         )
 
 
@@ -337,6 +339,7 @@ def _head(response: StoredResponse, layout: Layout) -> Head:
         body_size=layout.size,
         body_digest=layout.digest,
         body_id=layout.body_id,
+        encodable=response.encodable,
     )
 
 
