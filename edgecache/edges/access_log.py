@@ -91,6 +91,8 @@ LOG_FIELDS: Final = (
     LogField("cache_status", "RFC 9211", "This cache's member of Cache-Status."),
     LogField("origin_status", "status code", "What the origin answered, when it was asked."),
     LogField("origin_seconds", "seconds", "From asking the origin to the head of its response."),
+    LogField("content_type", "media type", "Content-Type of what is stored, when the answer is."),
+    LogField("lifetime", "seconds", "How long what is stored may be reused here, from when the origin made it."),
     LogField("referer", "URI", "Referer of the request."),
     LogField("user_agent", "text", "User-Agent of the request."),
     LogField("aborted", "word", "Who broke the exchange off; empty when it is complete."),
@@ -160,6 +162,7 @@ def extended(finished: Finished, arrived: float) -> str:
 def json(finished: Finished, arrived: float) -> str:
     """Return one JSON object with the keys of ``LOG_FIELDS``."""
     exchange = finished.exchange
+    stored = exchange.stored if exchange else None
     line = msgspec.json.encode(
         {
             "time": _rfc3339_time(arrived),
@@ -177,6 +180,8 @@ def json(finished: Finished, arrived: float) -> str:
             "cache_status": exchange.cache_status if exchange else None,
             "origin_status": exchange.origin_status if exchange else None,
             "origin_seconds": _rounded(exchange.origin_seconds) if exchange else None,
+            "content_type": stored.field("content-type") if stored else None,
+            "lifetime": _rounded(stored.freshness.lifetime) if stored else None,
             "referer": _field(finished, "Referer"),
             "user_agent": _field(finished, "User-Agent"),
             "aborted": finished.aborted,

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.origin.base import InterimHandler, RequestBody, Tunnel
+from edgecache.semantics.stored import StoredResponse
 
 __all__ = ["Delivery", "Exchange", "Request"]
 
@@ -39,7 +40,7 @@ class Exchange:
     """What happened to one request. Instants are POSIX seconds.
 
     ``result`` is the one word of access logs and metrics: hit, stale, revalidated, collapsed, miss, pass,
-    synth or error.
+    synth or error. ``stored`` is what it was answered from, or what its answer is stored as, if either.
     """
 
     request: Request
@@ -50,6 +51,7 @@ class Exchange:
     cache_status: str = ""
     origin_status: int | None = None
     origin_seconds: float | None = None
+    stored: StoredResponse | None = None
     trace: list[str] = field(default_factory=list)
 
     def record(self, verb: str) -> None:

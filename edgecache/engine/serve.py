@@ -103,6 +103,7 @@ def refuse(parts: Parts, exchange: Exchange, decision: Refuse, now: float) -> De
 
 def from_store(parts: Parts, exchange: Exchange, stored: StoredResponse, status: Status, now: float) -> Delivery:
     """Deliver a stored response and count its bytes."""
+    exchange.stored = stored
     encoded = parts.encodings.of(stored, exchange.request.head) if stored.encodable else None
     if encoded is None:
         delivery = deliver.stored(exchange, stored, status, parts.policy, now)
@@ -125,6 +126,7 @@ def fail(parts: Parts, exchange: Exchange, fwd: Fwd, error: OriginError, now: fl
 
 def from_fill(parts: Parts, exchange: Exchange, flight: Flight, filled: Filled, status: Status, now: float) -> Delivery:
     """Deliver a response that is on its way into the store."""
+    exchange.stored = filled.prototype
     delivery = deliver.filling(exchange, filled, status, parts.policy, now)
     if delivery.stream is None:
         # A 304 or 416 for this client, but the body is on its way and worth having.

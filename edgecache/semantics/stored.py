@@ -202,6 +202,10 @@ class StoredResponse:
     rendered: bytes = field(default=b"", compare=False)
     """Status line and those ``fields`` that clients see, as bytes, rendered once when stored."""
 
+    def field(self, name: str) -> str | None:
+        """The first value of a field, ``name`` in lower case; None when there is none."""
+        return next((value for one, value in self.fields if one.lower() == name), None)
+
     def head(self) -> ResponseHead:
         """The head as a value with case-insensitive fields."""
         return ResponseHead(self.status, fields_of(self.fields))

@@ -114,6 +114,8 @@ def test_a_json_line():
         "cache_status": "edgecache; hit; detail=validated",
         "origin_status": 304,
         "origin_seconds": 0.012346,
+        "content_type": None,
+        "lifetime": None,
         "referer": "https://example.com/",
         "user_agent": "Agent/1",
         "aborted": "",
