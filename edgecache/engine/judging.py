@@ -57,7 +57,7 @@ def judge(
     if reason is None:
         governing = freshness.govern(head.fields, policy)
         numbers = freshness.assess(head, governing, policy, request_time=request_time, response_time=response_time)
-        reason = storing.refusal(request, head, governing, numbers, policy)
+        reason = storing.refusal(request, head, governing, numbers, policy, response.head)
     if reason is None and response.content_length is not None:
         reason = storing.refusal_of_body(head, response.content_length, policy)
     return Judgement(policy, head, presenting.shown_head(head, policy, reason), reason)

@@ -32,7 +32,17 @@ from edgecache.http.message import FieldsView, ResponseHead
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.stored import Basis, Freshness
 
-__all__ = ["HEURISTICALLY_CACHEABLE", "Governing", "assess", "date_of", "govern", "has_explicit_lifetime", "own_via"]
+__all__ = [
+    "HEURISTICALLY_CACHEABLE",
+    "Governing",
+    "assess",
+    "date_of",
+    "explicit_lifetime",
+    "govern",
+    "has_explicit_lifetime",
+    "is_of_a_rule",
+    "own_via",
+]
 
 HEURISTICALLY_CACHEABLE: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
 """Status codes defined as heuristically cacheable (RFC 9110 §15.1)."""
@@ -65,6 +75,23 @@ def has_explicit_lifetime(fields: FieldsView, governing: Governing) -> bool:
     if directives.s_maxage is not None or directives.max_age is not None:
         return True
     return governing.targeted is None and "expires" in fields
+
+
+def explicit_lifetime(head: ResponseHead, governing: Governing, response_time: float) -> float | None:
+    """Return how long the origin itself said that the response is fresh, seconds; None when it did not (§4.2.1)."""
+    directives = governing.directives
+    if directives.s_maxage is not None:
+        return float(directives.s_maxage)
+    if directives.max_age is not None:
+        return float(directives.max_age)
+    if governing.targeted is None and "expires" in head.fields:
+        return _expires_lifetime(head.fields, response_time)
+    return None
+
+
+def is_of_a_rule(freshness: Freshness) -> bool:
+    """Whether a rule said how long the response is fresh."""
+    return freshness.basis in _OF_RULES
 
 
 def date_of(fields: FieldsView, response_time: float) -> float:

@@ -2,6 +2,9 @@
 
 Doubt means not stored. ``CHECKS`` lists what can speak against; ``refusal`` returns the first that does, None when
 nothing does. ``make`` builds the value that a store keeps.
+
+Rules may make a response live longer than its origin said, or give it directives that it did not have. Neither is the
+origin's leave to give one user's response to others: that is looked for in what the origin itself sent.
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ from edgecache.semantics.freshness import (
     HEURISTICALLY_CACHEABLE,
     Governing,
     assess,
+    explicit_lifetime,
     govern,
     has_explicit_lifetime,
+    is_of_a_rule,
     own_via,
 )
 from edgecache.semantics.guards import type_contradicts
@@ -61,7 +66,8 @@ _NOT_STORED: Final = frozenset({"age", "content-length"})
 class Case:
     """A response that may be stored, and everything that is known about it.
 
-    ``request`` is normalised, ``freshness`` is what ``assess`` made of the head.
+    ``request`` is normalised, ``freshness`` is what ``assess`` made of the head; ``sent`` is the head as the origin
+    sent it, before rules amended it.
     """
 
     request: RequestHead
@@ -69,6 +75,7 @@ class Case:
     governing: Governing
     freshness: Freshness
     policy: Policy
+    sent: ResponseHead
 
     @property
     def directives(self) -> ResponseDirectives:
@@ -77,21 +84,34 @@ class Case:
 
     @property
     def is_explicit(self) -> bool:
-        """Whether the origin itself said how long the response is fresh."""
+        """Whether it says how long the response is fresh."""
         return has_explicit_lifetime(self.head.fields, self.governing)
+
+    @property
+    def said(self) -> Governing:
+        """What the origin itself said to this cache."""
+        return self.governing if self.sent is self.head else govern(self.sent.fields, self.policy)
 
 
 def refusal(
-    request: RequestHead, head: ResponseHead, governing: Governing, freshness: Freshness, policy: Policy
+    request: RequestHead,
+    head: ResponseHead,
+    governing: Governing,
+    freshness: Freshness,
+    policy: Policy,
+    sent: ResponseHead | None = None,
 ) -> Reason | None:
-    """Return why the response must not be stored (RFC 9111 §3), or None."""
-    case = Case(request, head, governing, freshness, policy)
+    """Return why the response must not be stored (RFC 9111 §3), or None.
+
+    ``sent`` is the head as the origin sent it, when rules have amended it.
+    """
+    case = Case(request, head, governing, freshness, policy, sent or head)
     return next((reason for reason, speaks_against in CHECKS if speaks_against(case)), None)
 
 
 def refusal_of_update(request: RequestHead, head: ResponseHead, policy: Policy) -> Reason | None:
     """Return why a stored response must not be kept with the head that a 304 gave it, or None (RFC 9111 §3.2)."""
-    case = Case(request, head, govern(head.fields, policy), Freshness(0.0, 0.0), policy)
+    case = Case(request, head, govern(head.fields, policy), Freshness(0.0, 0.0), policy, head)
     return next((reason for reason, speaks_against in _OF_UPDATES if speaks_against(case)), None)
 
 
@@ -137,9 +157,13 @@ def _is_asked_not_to(case: Case) -> bool:
 
 
 def _is_authenticated(case: Case) -> bool:
-    directives = case.directives
-    shareable = directives.public or directives.must_revalidate or directives.s_maxage is not None
-    return "authorization" in case.request.fields and not shareable and not case.policy.unsafe_store_authorized
+    if "authorization" not in case.request.fields or case.policy.unsafe_store_authorized:
+        return False
+    said = case.said.directives
+    if is_of_a_rule(case.freshness):
+        # Leave to share what is validated each time (§3.5) is no leave to share it unvalidated.
+        return not (said.public or said.s_maxage)
+    return not (said.public or said.must_revalidate or said.s_maxage is not None)
 
 
 def _sets_a_cookie(case: Case) -> bool:
@@ -159,9 +183,22 @@ def _may_depend_on_fields(case: Case) -> bool:
 
 
 def _may_depend_on_cookies(case: Case) -> bool:
-    if case.is_explicit or case.directives.public or case.policy.unsafe_ignore_request_cookies:
+    if "cookie" not in case.request.fields or case.policy.unsafe_ignore_request_cookies or _is_offered(case):
         return False
     return any(name not in case.policy.key_cookies for name, _ in cookies(case.request.fields))
+
+
+def _is_offered(case: Case) -> bool:
+    """Whether the origin itself offers the response to everybody who asks, for some time at least.
+
+    Who says ``max-age=0`` or ``Expires: 0`` does not want it reused at all, whatever a rule makes of it; and whether
+    somebody else's is still the same, Last-Modified does not tell.
+    """
+    said = case.said
+    if said.directives.public:
+        return True
+    lifetime = explicit_lifetime(case.sent, said, case.freshness.generated_at)
+    return lifetime is not None and lifetime > 0
 
 
 def _is_of_no_use(case: Case) -> bool:

@@ -36,7 +36,7 @@ PERMISSIONS: Final = (
     "no-store",
     "stale-while-revalidate=60",
 )
-EXPLICIT: Final = ("max-age", "s-maxage", "public")
+OFFERS: Final = ("max-age=5", "max-age=60", "s-maxage", "public")
 ALLOWS_AUTHENTICATED: Final = ("s-maxage", "public", "must-revalidate")
 ROUNDS, AT_ONCE, TARGETS = 120, 6, 50
 
@@ -97,7 +97,7 @@ class Origin:
             return False
         if said.status == 304:
             return True
-        if said.sets_cookie or ("Cookie" in said.credentials and not says(said, EXPLICIT)):
+        if said.sets_cookie or ("Cookie" in said.credentials and not says(said, OFFERS)):
             return False
         return all(said.credentials.get(name) == credentials.get(name) for name in said.vary)
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from edgecache.http.fields import format_http_date
 from edgecache.http.message import FieldsView, RequestHead, ResponseHead, fields_of
-from edgecache.semantics import key, storing
+from edgecache.semantics import key, presenting, storing
 from edgecache.semantics.freshness import assess, govern
 from edgecache.semantics.policy import DEFAULT, Policy
 from edgecache.semantics.reason import Reason
@@ -75,11 +75,12 @@ def freshness(
 def refusal(
     *lines: str, status: int = 200, of: RequestHead | None = None, policy: Policy = DEFAULT, at: float = NOW
 ) -> Reason | None:
-    """Return why a response is not stored, or None."""
-    head = response(*lines, status=status)
+    """Return why a response is not stored, or None; rules have amended it as ``policy`` says."""
+    sent = response(*lines, status=status)
+    head = presenting.amended(sent, policy)
     governing = govern(head.fields, policy)
     numbers = assess(head, governing, policy, request_time=at, response_time=at)
-    return storing.refusal(of or request(), head, governing, numbers, policy)
+    return storing.refusal(of or request(), head, governing, numbers, policy, sent)
 
 
 def store(

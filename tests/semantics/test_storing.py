@@ -6,7 +6,7 @@ from hypothesis import given
 from edgecache.http.message import RequestHead, ResponseHead, fields_of
 from edgecache.http.ranges import ContentRange
 from edgecache.semantics.freshness import assess, govern
-from edgecache.semantics.policy import DEFAULT, Policy
+from edgecache.semantics.policy import DEFAULT, Policy, Strategy
 from edgecache.semantics.presenting import consumed_fields
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Selecting
@@ -55,6 +55,12 @@ GROUPS = "Cache-Groups: " + ", ".join(f'"{n}"' for n in range(129))
         (Reason.SET_COOKIE, ['Cache-Control: max-age=60, no-cache="Set-Cookie"', "Set-Cookie: id=1"], 200, request()),
         (Reason.REQUEST_COOKIE, ['ETag: "1"'], 200, request("Cookie: id=1")),
         (Reason.REQUEST_COOKIE, [f"Last-Modified: {date(-100)}"], 200, request("Cookie: id=1")),
+        # A lifetime that is over is none: whether another user's is still the same, Last-Modified does not tell.
+        (Reason.REQUEST_COOKIE, ["Cache-Control: max-age=0", f"Last-Modified: {date(-100)}"], 200,
+         request("Cookie: id=1")),
+        (Reason.REQUEST_COOKIE, ["Expires: 0", 'ETag: "1"'], 200, request("Cookie: id=1")),
+        (Reason.REQUEST_COOKIE, [f"Expires: {date(-1)}", 'ETag: "1"'], 200, request("Cookie: id=1")),
+        (Reason.REQUEST_COOKIE, ["Cache-Control: s-maxage=0, max-age=60", 'ETag: "1"'], 200, request("Cookie: id=1")),
         (Reason.NO_FRESHNESS, [], 200, request()),
         (Reason.NO_FRESHNESS, ["Cache-Control: max-age=0"], 200, request()),
         (Reason.NO_FRESHNESS, [FRESH, "Age: unbelievable"], 200, request()),
@@ -153,6 +159,39 @@ def test_permission_to_share_comes_from_the_field_that_governs() -> None:
     assert refusal(*lines, of=request("Authorization: Bearer x")) is Reason.AUTHORIZATION
     lines = ["CDN-Cache-Control: max-age=60, public", "Cache-Control: private"]
     assert refusal(*lines, of=request("Authorization: Bearer x")) is None
+
+
+RULES = [
+    Policy(edge_ttl=60.0),
+    Policy(default_ttl=60.0),
+    Policy(strategy=Strategy.IMMUTABLE),
+    Policy(strategy=Strategy.IMMUTABLE, edge_ttl=60.0, browser_ttl=60.0),
+]
+"""What rules can do for a lifetime."""
+
+SAYS_NOTHING = [
+    [],
+    ['ETag: "1"'],
+    ["Cache-Control: max-age=0"],
+    ["Cache-Control: max-age=0, must-revalidate"],
+    ["Cache-Control: must-revalidate"],
+    ["Expires: 0"],
+    [f"Expires: {date(-1)}"],
+    ["Cache-Control: immutable"],
+    ["Cache-Control: s-maxage=0"],
+]
+"""What is no leave to give a response to others."""
+
+
+@pytest.mark.parametrize("lines", SAYS_NOTHING)
+@pytest.mark.parametrize("policy", RULES)
+def test_a_rule_gives_no_leave_to_share_what_may_be_one_users(policy: Policy, lines: list[str]) -> None:
+    assert refusal(*lines, of=request("Cookie: id=1"), policy=policy) is Reason.REQUEST_COOKIE
+    if policy.edge_ttl or not lines:
+        assert refusal(*lines, of=request("Authorization: x"), policy=policy) is Reason.AUTHORIZATION
+        assert refusal(*lines, policy=policy) is None
+    assert refusal("Cache-Control: public, max-age=0", of=request("Cookie: id=1"), policy=RULES[0]) is None
+    assert refusal("Cache-Control: s-maxage=1", of=request("Authorization: x"), policy=RULES[0]) is None
 
 
 def test_set_cookie_is_stored_only_by_an_unsafe_switch() -> None:
