@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 
     from edgecache.http.message import FieldsView
 
-__all__ = ["accept_encoding", "accept_language", "most_preferred_language", "normalise", "selecting_value"]
+__all__ = [
+    "IDENTITY",
+    "accept_encoding",
+    "accept_language",
+    "most_preferred_language",
+    "normalise",
+    "ranked_codings",
+    "selecting_value",
+]
 
 # A list member with an optional weight (RFC 9110 §12.4.2); q is case-insensitive.
 _WEIGHTED: Final = re.compile(r"([^;\s]+)(?:[ \t]*;[ \t]*[qQ]=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?))?")
@@ -75,6 +83,9 @@ _ANY_CODING: Final = ("br", "deflate", "gzip", "zstd")
 
 _SYNONYMS: Final = {"x-gzip": "gzip", "x-compress": "compress"}  # RFC 9110 §8.4.1
 
+IDENTITY: Final = "identity"
+"""The coding of what is not encoded (RFC 9110 §12.5.3)."""
+
 _IDENTITY_REFUSED: Final = "identity;q=0"
 
 
@@ -100,7 +111,27 @@ def accept_encoding(value: str) -> str:
     codings = sorted(coding for coding, is_accepted in accepted.items() if is_accepted)
     if not identity:
         codings.append(_IDENTITY_REFUSED)
-    return ",".join(codings) or "identity"
+    return ",".join(codings) or IDENTITY
+
+
+def ranked_codings(value: str | None, available: Sequence[str]) -> tuple[str, ...]:
+    """Return the content codings to try for a request, best liked first; the last one is ``identity``, always.
+
+    ``value`` is the request's Accept-Encoding, and ``available`` what there is beside the uncoded
+    representation, in the order in which it is taken when liked equally. A coding is only among them when it is
+    in the canonical value (``accept_encoding``), so a cache gives nobody what another may not have.
+
+    Who sends no Accept-Encoding gets the uncoded representation, though any would be acceptable; so does who refuses
+    even that one (RFC 9110 §12.5.3 leaves both open).
+    """
+    weights: dict[str, float] = {}
+    for coding, weight in (None if value is None else _weights(value)) or ():
+        name = _SYNONYMS.get(coding, coding)
+        weights[name] = min(weight, weights.get(name, weight))
+    least = weights.get(IDENTITY, 0.0)  # not named, it is liked less than whatever is
+    liked = {coding: weights.get(coding, weights.get("*", 0.0)) for coding in available}
+    ranked = sorted((coding for coding in available if liked[coding] > 0), key=lambda coding: -liked[coding])
+    return (*(coding for coding in ranked if liked[coding] >= least), IDENTITY)
 
 
 # --------------------------------------------------------------------------------------------- Accept-Language
