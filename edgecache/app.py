@@ -35,7 +35,7 @@ from edgecache.engine.cache import Cache
 from edgecache.engine.counters import Counters
 from edgecache.engine.matching import Matching
 from edgecache.engine.sweep import Sweeper
-from edgecache.origin.upstreams import Upstreams
+from edgecache.origin.choice import origin_of
 from edgecache.processes.scoreboard import Numbers, Shown
 from edgecache.purging.distributed import boottime
 from edgecache.purging.local import LocalLedger
@@ -76,7 +76,7 @@ class Edge:
         self.shared: Final = shared_by(config, clock, steady)
         self.store: Final = self._tiers()
         self.ledger: Final = LocalLedger() if self.shared is None else self.shared.ledger
-        self.origin: Final = Upstreams(config.origin.settings())
+        self.origin: Final = origin_of(config.origin.settings(), clock=clock)
         lock = None if self.shared is None or self.shared.lock is None else (self.shared.lock, config.redis.fill_lock)
         self.rules: Final = config.rule_set()
         self.cache: Final = Cache(

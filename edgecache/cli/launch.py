@@ -45,14 +45,19 @@ def banner(config: Config, public: str, page: str, note: str = "") -> str:
     socket = public.removeprefix("unix:") if public.startswith("unix:") else ""
     curl = f"curl -i --unix-socket {socket} http://localhost{page}" if socket else f"curl -i {public}{page}"
     workers, redis = config.server.workers, config.redis.url
+    directory = config.origin.directory
+    behind = ", ".join(config.origin.urls) if directory is None else f"the files in {directory}"
+    again = "the same again, and look at Cache-Status and Age"
+    if directory is not None:
+        again = "the same again, and look at Cache-Status; a file that changes is seen at once"
     lines = [
-        f"edgecache {__version__}: {public} in front of {', '.join(config.origin.urls)}",
+        f"edgecache {__version__}: {public} in front of {behind}",
         f"  memory  {format_size(config.cache.memory)}{' each' if workers > 1 else ''}",
         *([f"  redis   {without_password(redis)}"] if redis else []),
         *([f"  workers {workers}"] if workers > 1 else []),
         f"  admin   {config.admin.listen}",
         f"  try     {curl}",
-        "          the same again, and look at Cache-Status and Age",
+        f"          {again}",
         *([f"          {note}"] if note else []),
         "  stop    Ctrl-C",
     ]

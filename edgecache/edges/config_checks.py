@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 from edgecache.edges.config import Admin, Server
 from edgecache.edges.config_draft import Spot
 from edgecache.edges.config_redis import EMBEDDED, MAX_ENCRYPTION_KEYS
+from edgecache.errors import ConfigError
+from edgecache.origin.address import directory_of
 
 if TYPE_CHECKING:
     from edgecache.edges.config_draft import Draft
@@ -39,7 +41,13 @@ def _check_origin(draft: Draft, path: str | None) -> None:
     spot = draft.spots.get(urls) or Spot("", path or "origin")
     if urls not in draft.spots or draft.values.get(urls) == ():
         draft.blame(spot, "no origin is given", 'write urls = ["http://127.0.0.1:8000"] under [origin]')
-    elif draft.values.get(host) == "origin" and not _names_one_host(draft.values.get(urls, ())):
+        return
+    try:
+        directory = directory_of(draft.values.get(urls, ()))
+    except ConfigError as error:
+        draft.blame(spot, error.message, error.hint)
+        return
+    if directory is None and draft.values.get(host) == "origin" and not _names_one_host(draft.values.get(urls, ())):
         hint = 'write the name that they answer to, as in host = "www.example.org", or host = "keep"'
         draft.blame(draft.spots[host], "the origin's own name is not one name", hint)
 

@@ -39,6 +39,7 @@ from edgecache.edges.config_values import (
 )
 from edgecache.edges.settings import ServerSettings
 from edgecache.edges.tokens import Scope, Token
+from edgecache.origin.address import directory_of
 from edgecache.origin.settings import OriginSettings
 from edgecache.purging.selector import Kind as SelectorKind
 from edgecache.semantics.policy import DEFAULT, Policy
@@ -168,7 +169,7 @@ class AdminToken(Table, frozen=True, kw_only=True):
 
 
 class Origin(Table, frozen=True, kw_only=True):
-    """``[origin]``: the server behind, and how long to wait for it."""
+    """``[origin]``: the server behind, and how long to wait for it; or the directory whose files are served."""
 
     urls: Annotated[
         tuple[str, ...], Setting(URL, "the origin, or several alike", '["http://127.0.0.1:8000"]', many=True)
@@ -189,6 +190,11 @@ class Origin(Table, frozen=True, kw_only=True):
     cert_file: Annotated[str | None, Setting(TEXT, "certificate shown to the origin, PEM", '"client.pem"')] = None
     key_file: Annotated[str | None, Setting(TEXT, "its private key, unless in cert_file", '"client.key"')] = None
     unsafe_tls_no_verify: Annotated[bool, Setting(SWITCH, "believe any certificate", "false")] = False
+
+    @property
+    def directory(self) -> str | None:
+        """The directory that is the origin, None when servers are."""
+        return directory_of(self.urls)
 
     def settings(self) -> OriginSettings:
         """Return this table as the origin's client takes it."""

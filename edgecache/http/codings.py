@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from edgecache.http.fields import combined, parse_entity_tag
 from edgecache.http.message import FieldsView, Pair
-from edgecache.http.negotiation import preferred_coding
+from edgecache.http.negotiation import IDENTITY, ranked_codings
 
 __all__ = ["PREFERENCE", "can_gain", "encode", "encoded_fields", "encoders", "wanted_coding"]
 
@@ -85,8 +85,8 @@ def encode(coding: str, chunks: Iterable[bytes]) -> bytes:
 
 def wanted_coding(request: FieldsView) -> str | None:
     """Return the coding of ``encoders`` that a request prefers, None when it would rather have none."""
-    value = combined(request, "accept-encoding")
-    return None if value is None else preferred_coding(value, tuple(encoders()))
+    best, *_ = ranked_codings(combined(request, "accept-encoding"), tuple(encoders()))
+    return None if best == IDENTITY else best
 
 
 def can_gain(media_type: str) -> bool:

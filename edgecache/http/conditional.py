@@ -3,7 +3,7 @@
 Theory
     If-None-Match and If-Modified-Since ask "has it changed?", which a cache can answer from what it stores.
     If-Match and If-Unmodified-Since ask about the origin's current state, which it cannot: a request with one
-    of these goes to the origin. If-Range belongs to ``ranges``.
+    of these goes to the origin. ``fails_if_match`` is for an origin of our own. If-Range belongs to ``ranges``.
 
     An entity tag is opaque, so one that breaks the grammar still identifies: unquoted and malformed tags are
     compared as they were received. That can only produce a match where both sides wrote the very same thing.
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Precondition",
     "evaluate",
+    "fails_if_match",
     "has_cache_conditions",
     "has_origin_conditions",
     "not_modified_fields",
@@ -90,6 +91,19 @@ def evaluate(
     else:
         unchanged = _is_unmodified_since(request, last_modified, date, now)
     return Precondition.NOT_MODIFIED if unchanged else Precondition.PROCEED
+
+
+def fails_if_match(request: FieldsView, etag: str) -> bool:
+    """Whether If-Match asks for other representations than the one with this tag (RFC 9110 §13.1.1): then it is 412.
+
+    Strong comparison: a weak tag matches nothing.
+    """
+    wanted = combined(request, "if-match")
+    if wanted is None or wanted.strip(OWS) == "*":
+        return False
+    current = parse_entity_tag(etag)
+    tags = map(parse_entity_tag, entity_tag_list(wanted))
+    return current is None or not any(tag is not None and tag.strong_equals(current) for tag in tags)
 
 
 def _matches(none_match: str, etag: str | None) -> bool:

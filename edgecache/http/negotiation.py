@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from edgecache.http.message import FieldsView
 
 __all__ = [
+    "IDENTITY",
     "accept_encoding",
     "accept_language",
     "most_preferred_language",
     "normalise",
-    "preferred_coding",
+    "ranked_codings",
     "selecting_value",
 ]
 
@@ -82,6 +83,9 @@ _ANY_CODING: Final = ("br", "deflate", "gzip", "zstd")
 
 _SYNONYMS: Final = {"x-gzip": "gzip", "x-compress": "compress"}  # RFC 9110 §8.4.1
 
+IDENTITY: Final = "identity"
+"""The coding of what is not encoded (RFC 9110 §12.5.3)."""
+
 _IDENTITY_REFUSED: Final = "identity;q=0"
 
 
@@ -107,19 +111,27 @@ def accept_encoding(value: str) -> str:
     codings = sorted(coding for coding, is_accepted in accepted.items() if is_accepted)
     if not identity:
         codings.append(_IDENTITY_REFUSED)
-    return ",".join(codings) or "identity"
+    return ",".join(codings) or IDENTITY
 
 
-def preferred_coding(value: str, offered: Sequence[str]) -> str | None:
-    """Return which of the ``offered`` codings an Accept-Encoding likes best, the first of equals (RFC 9110 §12.5.3).
+def ranked_codings(value: str | None, available: Sequence[str]) -> tuple[str, ...]:
+    """Return the content codings to try for a request, best liked first; the last one is ``identity``, always.
 
-    None when it likes none, likes the uncoded representation better, or does not follow the grammar.
+    ``value`` is the request's Accept-Encoding, and ``available`` what there is beside the uncoded
+    representation, in the order in which it is taken when liked equally. A coding is only among them when it is
+    in the canonical value (``accept_encoding``), so a cache gives nobody what another may not have.
+
+    Who sends no Accept-Encoding gets the uncoded representation, though any would be acceptable; so does who refuses
+    even that one (RFC 9110 §12.5.3 leaves both open).
     """
-    weights = dict(_weights(value) or ())
-    others = weights.get("*", 0.0)
-    best = max(offered, key=lambda coding: weights.get(coding, others), default=None)
-    weight = 0.0 if best is None else weights.get(best, others)
-    return best if weight > 0 and weight >= weights.get("identity", 0.0) else None
+    weights: dict[str, float] = {}
+    for coding, weight in (None if value is None else _weights(value)) or ():
+        name = _SYNONYMS.get(coding, coding)
+        weights[name] = min(weight, weights.get(name, weight))
+    least = weights.get(IDENTITY, 0.0)  # not named, it is liked less than whatever is
+    liked = {coding: weights.get(coding, weights.get("*", 0.0)) for coding in available}
+    ranked = sorted((coding for coding in available if liked[coding] > 0), key=lambda coding: -liked[coding])
+    return (*(coding for coding in ranked if liked[coding] >= least), IDENTITY)
 
 
 # --------------------------------------------------------------------------------------------- Accept-Language

@@ -1,4 +1,4 @@
-"""Where responses come from. The engine knows ``base`` only; ``app`` makes an ``Upstreams`` from settings.
+"""Where responses come from. The engine knows ``base`` only; ``app`` makes an origin from settings (``choice``).
 
 =============  =======================================================================================
 module         what it knows
@@ -15,6 +15,14 @@ pool           connections kept, opened and counted
 health         whether to trust a server, whether to retry
 server         one address, its pool, its health
 upstreams      several servers: choice and retry
+files          a directory instead of servers: files, their codings, entity tags and ranges
+file_paths     which names a request target stands for
+file_tree      files below a root, and nothing else
+open_file      one version of a file, and its bytes
+file_response  conditions and ranges of a file; its body
+entity_tags    tags made of content, once per version
+media_types    which Content-Type a name has
+choice         which of the two kinds it is
 =============  =======================================================================================
 
 Everything that an origin does wrong is an ``OriginError``; a response that could be read in two ways is

@@ -5,34 +5,42 @@ Called when the configuration is read; every mistake is a ``ConfigError`` then, 
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from edgecache.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from edgecache.origin.settings import OriginSettings
 
-__all__ = ["Address", "parse_address", "tls_context"]
+__all__ = ["Address", "directory_of", "parse_address", "tls_context"]
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _UNIX_SCHEMES: Final = ("unix", "http+unix")
 _HOST: Final = re.compile(r"[A-Za-z0-9._:%-]+")
-_FORMS: Final = "write http://host:port, https://host:port or unix:/path/to.sock"
+_FORMS: Final = "write http://host:port, https://host:port, unix:/path/to.sock or file:///path/to/directory"
+_DIRECTORY_FORM: Final = "write three slashes and an absolute path, as in file:///srv/dist"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A TCP address, or the ``path`` of a socket in the file system. ``tls`` tells ``https``."""
+    """A TCP address, or the ``path`` of a socket in the file system. ``tls`` tells ``https``.
+
+    ``directory`` is there instead of all of them when no server is asked, but files are served.
+    """
 
     url: str
     host: str = ""
     port: int = 0
     tls: bool = False
     path: str | None = None
+    directory: str | None = None
 
 
 def parse_address(url: str) -> Address:
@@ -46,6 +54,8 @@ def parse_address(url: str) -> Address:
         raise ConfigError(f"{url!r}: an origin has no query and no fragment", hint=_FORMS)
     if parts.scheme in _UNIX_SCHEMES:
         return _unix_address(url, parts.netloc or parts.path)
+    if parts.scheme == "file":
+        return _directory_address(url)
     if parts.scheme not in _DEFAULT_PORTS:
         raise ConfigError(f"{url!r}: unknown kind of origin", hint=_FORMS)
     if parts.path not in ("", "/"):
@@ -62,6 +72,31 @@ def _unix_address(url: str, quoted: str) -> Address:
     if not path.startswith("/") or "\0" in path:
         raise ConfigError(f"{url!r}: the path of a socket is absolute", hint=_FORMS)
     return Address(url, path=path)
+
+
+def _directory_address(url: str) -> Address:
+    """RFC 8089 §2, without a host: another machine's files cannot be had, and this one needs no name."""
+    authority, slash, path = url.partition(":")[2].removeprefix("//").partition("/")
+    directory = "/" + os.fsdecode(unquote_to_bytes(path)).strip("/")
+    if authority or not slash or "\0" in directory or not url.isprintable():
+        raise ConfigError(f"{url!r}: not the path of a directory on this machine", hint=_DIRECTORY_FORM)
+    if directory == "/":
+        raise ConfigError(f"{url!r}: that is the whole file system", hint=_DIRECTORY_FORM)
+    return Address(url, directory=directory)
+
+
+def directory_of(urls: Iterable[str]) -> str | None:
+    """Return the directory that is this origin, None when servers are.
+
+    Raise ``ConfigError`` for a URL that is none, and for a directory beside anything else: which of two answers is
+    right would be a matter of luck.
+    """
+    addresses = [parse_address(url) for url in urls]
+    served = [address for address in addresses if address.directory is not None]
+    if served and len(addresses) > 1:
+        hint = f'leave one of them, as in urls = ["{served[0].url}"]'
+        raise ConfigError("a directory is the only origin, or none", hint=hint)
+    return served[0].directory if served else None
 
 
 def tls_context(settings: OriginSettings) -> ssl.SSLContext:

@@ -12,7 +12,8 @@ class OriginSettings:
     """One origin: the servers that answer for it, and how patient this proxy is with them.
 
     Attributes:
-        urls: addresses of equal servers: ``http://host:port``, ``https://host``, ``unix:/path/to.sock``.
+        urls: addresses of equal servers: ``http://host:port``, ``https://host``, ``unix:/path/to.sock``; or one
+            directory, ``file:///path/to/directory``, to which no other setting means anything.
         host: written as ``Host`` in every request; None keeps the authority that the client asked for.
         connect_timeout: for a free connection slot, name resolution, TCP and TLS together.
         first_byte_timeout: from the end of the request to the end of the final response's head.

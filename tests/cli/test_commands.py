@@ -147,6 +147,13 @@ def test_the_banner_is_short_and_says_what_to_try() -> None:
     assert "curl -i --unix-socket /run/edge http://localhost/" in banner(config, "unix:/run/edge", "/")
 
 
+def test_the_banner_names_the_directory_that_is_served() -> None:
+    config = Config(origin=Origin(urls=("file:///srv/my%20dist",)), server=Server(listen="127.0.0.1:0"))
+    first, *others = banner(config, "http://127.0.0.1:4711", "/").splitlines()
+    assert first == f"edgecache {__version__}: http://127.0.0.1:4711 in front of the files in /srv/my dist"
+    assert "          the same again, and look at Cache-Status; a file that changes is seen at once" in others
+
+
 def test_the_version_needs_no_server_to_be_imported() -> None:
     program = "import sys, edgecache.cli.main as cli; print('aiohttp' in sys.modules); cli.main(['--version'])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)

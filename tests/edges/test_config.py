@@ -205,7 +205,25 @@ ORIGIN_MISTAKES = [
     ('[origin]\nurls = ["http://a", "http://b"]\nhost = "origin"\n', "not one name", 'host = "keep"'),
     ('[origin]\nurls = ["unix:/a"]\nhost = "origin"\n', "not one name", 'host = "keep"'),
     ('[origin]\nurls = ["http://a"]\nkey_file = "key"\n', "key_file is given without cert_file", "add cert_file"),
+    ('[origin]\nurls = ["file://dist"]\n', "not the path of a directory on this machine", "file:///srv/dist"),
+    ('[origin]\nurls = ["file:dist"]\n', "not the path of a directory on this machine", "file:///srv/dist"),
+    ('[origin]\nurls = ["file:///"]\n', "the whole file system", "file:///srv/dist"),
+    ('[origin]\nurls = ["file:///a?b"]\n', "no query", "file:///path"),
+    ('[origin]\nurls = ["file:///a", "file:///b"]\n', "the only origin", 'urls = ["file:///a"]'),
+    ('[origin]\nurls = ["http://b", "file:///a"]\nhost = "origin"\n', "the only origin", 'urls = ["file:///a"]'),
 ]
+
+
+@pytest.mark.parametrize("more", ["", 'host = "origin"\n', 'host = "www.example.org"\n', "keepalive = 0\n"])
+def test_to_a_directory_no_other_setting_means_anything(tmp_path: Path, more: str) -> None:
+    config = load(written(tmp_path, f'[origin]\nurls = ["file:///srv/my%20dist"]\n{more}'))
+    assert config.origin.directory == "/srv/my dist"
+    assert config.origin.settings().urls == ("file:///srv/my%20dist",)
+    assert load(written(tmp_path, dump(config))).origin == config.origin
+
+
+def test_servers_are_no_directory() -> None:
+    assert load(environ={"EDGECACHE_ORIGIN_URLS": "http://a,http://b"}).origin.directory is None
 
 
 @pytest.mark.parametrize(("text", "message", "hint"), ORIGIN_MISTAKES)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from edgecache.http.codings import PREFERENCE, can_gain, encode, encoded_fields, encoders, wanted_coding
 from edgecache.http.message import fields_of
-from edgecache.http.negotiation import preferred_coding
 
 DECODERS = {"br": brotli.decompress, "zstd": zstd.decompress, "gzip": gzip.decompress}
 
@@ -45,17 +44,11 @@ def test_what_was_encoded_decodes_and_is_always_the_same(chunks: tuple[bytes, ..
     ],
 )
 def test_which_coding_a_client_prefers(value: str, expected: str | None) -> None:
-    assert preferred_coding(value, PREFERENCE) == expected
     assert wanted_coding(fields_of([("Accept-Encoding", value)])) == expected
 
 
 def test_who_says_nothing_gets_the_bytes_as_they_are() -> None:
     assert wanted_coding(fields_of([])) is None
-
-
-@given(value=st.text(max_size=40), offered=st.lists(st.sampled_from(PREFERENCE), unique=True).map(tuple))
-def test_only_what_is_offered_is_preferred(value: str, offered: tuple[str, ...]) -> None:
-    assert preferred_coding(value, offered) in (None, *offered)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from edgecache.http.conditional import (
     Precondition,
     evaluate,
+    fails_if_match,
     has_cache_conditions,
     has_origin_conditions,
     not_modified_fields,
@@ -189,3 +190,33 @@ def test_every_listed_tag_matches(opaque: list[str], data: st.DataObject) -> Non
     listed = ", ".join(f'{data.draw(weak)}"{tag}"' for tag in opaque)
     stored = f'{data.draw(weak)}"{data.draw(st.sampled_from(opaque))}"'
     assert is_304(("If-None-Match", listed), etag=stored)
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], False),
+        (["*"], False),
+        ([" * "], False),
+        (['"a"'], False),
+        (['"b", "a"'], False),
+        (['"b"', '"a"'], False),
+        (['"b,a"'], True),
+        (['"b"'], True),
+        (['W/"a"'], True),
+        (["a"], True),
+        ([""], True),
+        (['"*"'], True),
+    ],
+)
+def test_if_match(lines: list[str], expected: bool) -> None:
+    assert fails_if_match(fields_of(("If-Match", line) for line in lines), '"a"') is expected
+
+
+def test_if_match_compares_strongly() -> None:
+    assert fails_if_match(fields_of([("If-Match", 'W/"a"')]), 'W/"a"')
+
+
+@given(anything)
+def test_any_if_match_can_be_evaluated(value: str) -> None:
+    assert isinstance(fails_if_match(fields_of([("If-Match", value)]), '"a"'), bool)

@@ -10,6 +10,7 @@ from edgecache.http.negotiation import (
     accept_language,
     most_preferred_language,
     normalise,
+    ranked_codings,
     selecting_value,
 )
 
@@ -80,6 +81,50 @@ def test_the_canonical_accept_encoding_accepts_the_same_codings(value: str) -> N
     canonical = accept_encoding(value)
     for coding in ("gzip", "br", "zstd", "deflate", "identity"):
         assert accepts(canonical, coding) == accepts(value, coding), coding
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, ""),
+        ("", ""),
+        ("gzip", "gzip"),
+        ("gzip, br", "br gzip"),
+        ("gzip, br;q=0.9", "gzip br"),
+        ("gzip;q=0.001", "gzip"),
+        ("x-gzip", "gzip"),
+        ("GZIP;Q=0.5", "gzip"),
+        ("*", "br gzip"),
+        ("*;q=0.5, gzip", "gzip br"),
+        ("gzip, gzip;q=0", ""),
+        ("gzip;q=0.2, gzip, br;q=0.5", "br gzip"),
+        ("br, identity;q=0.5, gzip;q=0.4", "br"),
+        ("identity", ""),
+        ("identity, *;q=0.5", ""),
+        ("identity;q=0, gzip", "gzip"),
+        ("*;q=0", ""),
+        ("zstd, deflate", ""),
+        ("gzip;q=2", ""),
+        ("gzip;level=9, br", ""),
+    ],
+)
+def test_codings_best_liked_first(value: str | None, expected: str) -> None:
+    assert ranked_codings(value, ("br", "gzip")) == (*expected.split(), "identity")
+
+
+@given(st.lists(st.tuples(codings, weights).map("".join), max_size=5).map(", ".join))
+def test_what_is_ranked_is_what_the_canonical_value_accepts(value: str) -> None:
+    """So a cache, for which two requests with one canonical value are alike, gives nobody what it refused."""
+    *ranked, last = ranked_codings(value, ("br", "zstd", "gzip"))
+    assert last == "identity"
+    assert set(ranked) <= set(accept_encoding(value).split(","))
+    if "identity" not in value.lower():
+        assert set(ranked) == {"br", "zstd", "gzip"} & set(accept_encoding(value).split(","))
+
+
+@given(anything)
+def test_any_accept_encoding_can_be_answered(value: str) -> None:
+    assert ranked_codings(value, ("br", "gzip"))[-1] == "identity"
 
 
 # --------------------------------------------------------------------------------------------- Accept-Language

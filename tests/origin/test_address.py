@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgecache.errors import ConfigError
-from edgecache.origin.address import Address, parse_address
+from edgecache.origin.address import Address, directory_of, parse_address
 from edgecache.origin.settings import OriginSettings
 from edgecache.origin.upstreams import Upstreams
 
@@ -56,6 +56,19 @@ def test_addresses(url: str, host: str, port: int, tls: bool, path: str | None) 
         "unix:/a?b",
         "http+unix://app.sock",
         "unix:/a%00b",
+        "file:",
+        "file:dist",
+        "file://dist",
+        "file://localhost/srv/dist",
+        "file://./dist",
+        "file:/",
+        "file:///",
+        "file:////",
+        "file:///srv?q",
+        "file:///srv/#f",
+        "file:///srv%00",
+        "file:///srv\n",
+        "file:///srv\t/dist",
     ],
 )
 def test_what_is_not_an_origin_is_refused(url: str) -> None:
@@ -79,3 +92,32 @@ def test_what_is_not_an_origin_is_refused(url: str) -> None:
 def test_settings_that_cannot_work_are_refused_at_once(settings: OriginSettings) -> None:
     with pytest.raises(ConfigError):
         Upstreams(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "directory"),
+    [
+        ("file:///srv/dist", "/srv/dist"),
+        ("file:///srv/dist/", "/srv/dist"),
+        ("file:/srv/dist", "/srv/dist"),
+        ("FILE:///srv/dist", "/srv/dist"),
+        ("file:////srv", "/srv"),
+        ("file:///srv/a%20b%3Fc", "/srv/a b?c"),
+        ("file:///srv/caf%C3%A9", "/srv/caf\u00e9"),
+        ("file:///srv/caf\u00e9", "/srv/caf\u00e9"),
+        ("file:///srv/%ff", "/srv/\udcff"),
+        ("file:///srv/a:b@c", "/srv/a:b@c"),
+    ],
+)
+def test_directories(url: str, directory: str) -> None:
+    assert parse_address(url) == Address(url, directory=directory)
+    assert directory_of([url]) == directory
+
+
+def test_a_directory_is_an_origin_by_itself() -> None:
+    assert directory_of([]) is None
+    assert directory_of(["http://a", "unix:/b"]) is None
+    for urls in (["file:///a", "file:///b"], ["file:///a", "http://b"], ["http://b", "file:///a"]):
+        with pytest.raises(ConfigError) as caught:
+            directory_of(urls)
+        assert 'urls = ["file:///a"]' in caught.value.hint
