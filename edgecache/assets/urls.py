@@ -30,6 +30,7 @@ __all__ = ["Assets", "static_url", "use"]
 
 _DIGITS: Final = 10
 _SUGGESTED: Final = 3
+_LIKE: Final = 0.75
 _COMPARED: Final = 10_000
 
 
@@ -144,5 +145,5 @@ def _state(path: Path) -> _State:
 
 
 def _unknown(name: str, known: Iterable[str], says: str) -> AssetError:
-    close = difflib.get_close_matches(name, itertools.islice(known, _COMPARED), n=_SUGGESTED, cutoff=0.5)
+    close = difflib.get_close_matches(name, itertools.islice(known, _COMPARED), n=_SUGGESTED, cutoff=_LIKE)
     return AssetError(f"{says} {name!r}" + (f"; did you mean {' or '.join(map(repr, close))}?" if close else ""))

@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,7 @@ def test_a_file_without_a_version_in_its_name_gets_its_digest_as_query(files: Pa
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("whale.js", "manifest.json lists no 'whale.js'; did you mean 'whole.js' or 'far.js' or 'app.js'?"),
+        ("whale.js", "manifest.json lists no 'whale.js'; did you mean 'whole.js'?"),
         ("css/a_b.css", "manifest.json lists no 'css/a_b.css'; did you mean 'css/a b.css'?"),
         ("zzzzzz", "manifest.json lists no 'zzzzzz'"),
         ("", "manifest.json lists no ''"),
@@ -142,3 +144,9 @@ def test_static_url_takes_the_assets_in_use(manifest: Path) -> None:
     assert static_url("app.js") == "/static/app.9a9c897c.js"
     use(Assets(manifest, "/other/"))
     assert static_url("app.js") == "/other/app.9a9c897c.js"
+
+
+def test_an_application_imports_no_event_loop() -> None:
+    """What Django or Flask loads for the sake of a template tag."""
+    code = "import edgecache.assets, sys; print(sorted({'aiohttp', 'asyncio', 'redis'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout == "[]\n"

@@ -1,8 +1,8 @@
 """A Django site of static files: collect them with its storages, and tell what it and WhiteNoise then make of them.
 
 ``python -m tests.builds.django_site STORAGE DIRECTORY`` prints JSON: for each name in the sources the URL of
-``{% static %}``, and for each collected file the Cache-Control with which WhiteNoise serves it. A process of its own,
-since Django's settings belong to the process.
+``{% static %}``, for each collected file the Cache-Control with which WhiteNoise serves it, and what becomes of our own
+tag in a template. A process of its own, since Django's settings belong to the process.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import Final
 import django
 from django.conf import settings
 from django.core.management import call_command
+from django.template import Context, Engine
 from django.templatetags.static import static
 from django.utils.encoding import filepath_to_uri
 from whitenoise.middleware import WhiteNoiseMiddleware
 
+from edgecache.assets import Assets, use
 from tests.builds.building import write_binaries
 
 STORAGES: Final = {
@@ -66,7 +68,8 @@ def main(storage: str, directory: Path) -> None:
     names = [
         str(path.relative_to(directory / "sources")) for path in (directory / "sources").rglob("*") if path.is_file()
     ]
-    print(json.dumps({"urls": {name: static(name) for name in names}, "served": served()}))
+    urls = {name: static(name) for name in names}
+    print(json.dumps({"urls": urls, "served": served(), "page": page(directory / "collected/staticfiles.json")}))
 
 
 def served() -> dict[str, str]:
@@ -76,6 +79,13 @@ def served() -> dict[str, str]:
         filepath_to_uri(path): dict(file.get_response("GET", {}).headers)["Cache-Control"]
         for path, file in files.items()
     }
+
+
+def page(manifest: Path) -> str:
+    """Return what a template becomes."""
+    use(Assets(manifest, "/static/"))
+    engine = Engine(libraries={"assets": "tests.builds.django_tags"})
+    return engine.from_string('{% load assets %}{% static_url "css/print.css" %}').render(Context())
 
 
 if __name__ == "__main__":

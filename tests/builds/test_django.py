@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import subprocess
 import sys
@@ -26,6 +27,7 @@ class Collected:
         found: dict[str, Any] = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
         self.urls: dict[str, str] = found["urls"]
         self.served: dict[str, str] = found["served"]
+        self.page: str = found["page"]
         self.root = directory / "collected"
         self.manifest: Manifest = read_manifest_file(self.root / "staticfiles.json")
         self.names = asset_names([("/static/", self.manifest)])
@@ -76,6 +78,22 @@ def test_what_a_template_writes_is_recognised(site: Collected) -> None:
         assert assets.url(name) == asked
         assert urlsplit(asked).path == asked
         assert (recognise(asked, site.names) is None) is is_never_immutable(asked)
+
+
+def test_our_tag_writes_what_djangos_does(site: Collected) -> None:
+    assert site.page == site.urls["css/print.css"]
+
+
+def test_the_documentation_shows_what_happens(site: Collected, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(site.root.parent)
+    result = doctest.testfile(str(ROOT / "docs/assets.md"), module_relative=False)
+    assert result.attempted > 6
+    assert result.failed == 0
+
+
+def test_the_documentation_shows_the_tag_that_is_tested() -> None:
+    tag = (ROOT / "tests/builds/django_tags.py").read_text().partition("\n\n")[2]
+    assert tag in (ROOT / "docs/assets.md").read_text()
 
 
 def test_a_storage_with_names_of_its_own_promises_nothing(tmp_path: Path) -> None:
