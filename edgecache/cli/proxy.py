@@ -30,7 +30,7 @@ _OPTIONS: dict[str, tuple[Name, str]] = {
 
 
 @click.command(epilog="Every setting of the configuration can also be given as EDGECACHE_<TABLE>_<KEY>.")
-@click.option("--to", metavar="URL", multiple=True, required=True, help="The origin; repeat for several alike.")
+@click.option("--to", metavar="URL", multiple=True, required=True, help="The origin, several alike, or file:///DIR.")
 @click.option("--listen", metavar="HOST:PORT", help="Where clients connect.  [127.0.0.1:8080]")
 @click.option("--admin", metavar="HOST:PORT", help="Where operators connect.  [127.0.0.1:8081]")
 @click.option("--memory", metavar="SIZE", help="For stored responses, all counted.  [256MiB]")

@@ -172,7 +172,8 @@ class Origin(Table, frozen=True, kw_only=True):
     """``[origin]``: the server behind, and how long to wait for it; or the directory whose files are served."""
 
     urls: Annotated[
-        tuple[str, ...], Setting(URL, "the origin, or several alike", '["http://127.0.0.1:8000"]', many=True)
+        tuple[str, ...],
+        Setting(URL, "the origin, several alike, or one directory", '["http://127.0.0.1:8000"]', many=True),
     ]
     host: Annotated[
         str, Setting(AUTHORITY, "Host sent: keep the client's, the origin's own, or this name", '"keep"')

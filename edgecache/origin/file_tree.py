@@ -143,10 +143,10 @@ class Tree:
         except OSError as error:
             _raise_unless_missing(error)
             return None
-        way = real.removeprefix(root).split(b"/")
-        if not real.startswith(root) or way[0] != b"" or way[1:] == path:
-            return None
-        return root, way[1:] or [b"."]
+        if real == root:
+            return root, [b"."]
+        way = real[len(root) + 1 :].split(b"/")
+        return (root, way) if real.startswith(root + b"/") and way != path else None
 
 
 def _step(folder: int, name: bytes) -> int:

@@ -51,6 +51,24 @@ def test_proxy_stands_in_front_of_an_origin(origin: str) -> None:
         assert (response.read(), response.headers["Via"]) == (b"hello", "1.1 edgecache")
 
 
+def test_proxy_serves_a_directory(tmp_path: Path) -> None:
+    (tmp_path / "a b").mkdir()
+    (tmp_path / "a b" / "index.html").write_bytes(b"home")
+    to = (tmp_path / "a b").as_uri()
+    with started("proxy", "--to", to, "--access-log", "off", *ANYWHERE) as (_, url), urlopen(f"{url}/") as response:
+        assert (response.read(), response.headers["Content-Type"]) == (b"home", "text/html; charset=utf-8")
+
+
+def test_a_directory_that_is_not_there_is_told_plainly_and_exits_1(tmp_path: Path) -> None:
+    command = (*COMMAND, "proxy", "--to", (tmp_path / "dist").as_uri(), *ANYWHERE)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"edgecache: {tmp_path}/dist: No such file or directory\n"
+        "  fix: name a directory that this user may read, as in file:///srv/dist\n"
+    )
+
+
 def test_run_does_what_the_file_says(origin: str, tmp_path: Path) -> None:
     path = tmp_path / "edgecache.toml"
     path.write_text(

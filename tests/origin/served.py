@@ -64,7 +64,9 @@ def planted(directory: Path) -> Path:
     put(outside / "secret.txt", SECRET)
     put(outside / "index.html", SECRET)
     put(directory / "dist2" / "secret.txt", SECRET)
+    put(directory / "dist2" / "app.js", SECRET)
     put(dist / "half.js", b"half")
+    (dist / "odd" / "index.html").mkdir(parents=True)
     for link, to in {
         "link.js": "app.js",
         "alias": "deep",
@@ -73,8 +75,10 @@ def planted(directory: Path) -> Path:
         "absolute": str(dist / "deep"),
         "out": "../outside",
         "out.txt": "../outside/secret.txt",
+        "out.html": "../outside/index.html",
         "half.js.gz": "../outside/secret.txt",
         "sibling": "../dist2",
+        "sibling.js": "../dist2/app.js",
         "root": "/",
         "loop": "loop",
         "dangling": "nowhere",

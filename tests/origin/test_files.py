@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,19 @@ from edgecache.origin.settings import OriginSettings
 from edgecache.origin.upstreams import Upstreams
 
 from .scripted import content as request_content
-from .served import ask, asked, put, read, request
+from .served import ask, asked, open_files, put, read, request
 
 NOW = 1_800_000_000.0
 SCRIPT = b"export const answer = 42;\n" * 20
 LARGE = bytes(range(256)) * 1024
 PACKED = {"br": (".br", b"as brotli"), "zstd": (".zst", b"as zstd"), "gzip": (".gz", gzip.compress(SCRIPT))}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_open() -> Iterator[None]:
+    before = open_files()
+    yield
+    assert open_files() == before
 
 
 @pytest.fixture

@@ -57,6 +57,11 @@ def test_exactly_what_is_asked_for_is_read(path: Path, first: int, size: int) ->
         assert file.read(first, size) == CONTENT[first : first + size]
 
 
+def test_less_than_what_is_asked_for_is_a_failure(path: Path) -> None:
+    with opened(path) as file, pytest.raises(OriginError):
+        file.read(1, len(CONTENT))
+
+
 def write_into(path: Path) -> None:
     with path.open("r+b") as file:
         file.write(b"new")
