@@ -25,10 +25,12 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from edgecache.edges.config import GROUPS, TABLES, Config, settings, table_of
+from edgecache.edges.config import GROUPS, TABLES, Config, attribute_of, settings, table_of
 from edgecache.edges.config_checks import check_together
 from edgecache.edges.config_draft import Draft, Name
+from edgecache.edges.config_rules import in_force, tried
 from edgecache.edges.config_text import HIDING, Spot, read_text
+from edgecache.edges.rule_files import RULE_TABLES
 from edgecache.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ def load(path: str | None = None, *, environ: Mapping[str, str] | None = None, f
     _read_flags(draft, flags or {})
     if path is None or draft.text is not None:
         check_together(draft, path)
+    ruled = in_force(draft)
     if draft.mistakes:
         raise ConfigMistakes(draft.mistakes)
     tree: dict[str, dict[str, Any]] = {name: {} for name in (*TABLES, *draft.groups)}
@@ -81,7 +84,11 @@ def load(path: str | None = None, *, environ: Mapping[str, str] | None = None, f
         group, _, one = name.partition(".")
         tree.setdefault(group, {})[one] = tree.pop(name)
     sources = {f"{table}.{key}": spot.source for (table, key), spot in draft.spots.items()}
-    return msgspec.convert({**tree, "sources": sources}, Config)
+    tables = {attribute_of(name): content for name, content in tree.items()}
+    config = tried(msgspec.convert({**tables, "sources": sources}, Config), ruled, draft)
+    if draft.mistakes:
+        raise ConfigMistakes(draft.mistakes)
+    return config
 
 
 # The file.
@@ -96,6 +103,8 @@ class _File:
 
     def tables(self) -> None:
         for name, content in self.text.document.items():
+            if name in RULE_TABLES:
+                continue  # read when it is known which rules there are (``config_rules``)
             if name in GROUPS:
                 self.group(name, content)
             elif name not in TABLES:
@@ -198,7 +207,7 @@ def _unknown_table(name: str, content: object) -> tuple[str, str]:
     if not isinstance(content, dict):
         homes = [table for table in TABLES if name in settings(TABLES[table])]
         return f"{name} stands outside of every table", f"move it under {_tables(homes or list(TABLES))}"
-    known = [*TABLES, *(f"{group}.NAME" for group in GROUPS)]
+    known = [*TABLES, *(f"{group}.NAME" for group in GROUPS), *(f"[{name}]" for name in RULE_TABLES)]
     close = difflib.get_close_matches(name, known, n=1)
     return f"unknown table [{name}]", f"did you mean [{close[0]}]?" if close else f"the tables are {_tables(known)}"
 

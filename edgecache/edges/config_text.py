@@ -74,9 +74,9 @@ class Mistakes:
     mistakes: list[ConfigError] = field(default_factory=list)
     warnings: list[ConfigError] = field(default_factory=list)
 
-    def blame(self, spot: Spot, message: str, hint: str) -> None:
-        """Keep a mistake."""
-        self.mistakes.append(ConfigError(message, where=spot.where, line=spot.line, hint=hint))
+    def blame(self, spot: Spot, message: str, hint: str = "", why: str = "") -> None:
+        """Keep a mistake: what it is, what to write instead, what led to it."""
+        self.mistakes.append(ConfigError(message, where=spot.where, line=spot.line, hint=hint, why=why))
 
     def warn(self, spot: Spot, message: str, hint: str) -> None:
         """Keep a warning."""

@@ -10,11 +10,11 @@ Callers: ``edges.rule_files``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from edgecache.edges.config_values import format_duration
+from edgecache.edges.rule_reader import quoted
 from edgecache.edges.rule_tables import SET
 from edgecache.semantics.policy import DEFAULT, Strategy
 from edgecache.semantics.rules import REQUEST_SETTINGS, Rule
@@ -44,7 +44,7 @@ def check_rules(text: ConfigText, rules: Sequence[Written], found: Mistakes) -> 
     for index, written in enumerate(sorted(rules, key=lambda one: -one.rule.priority)):
         earlier = sorted(rules, key=lambda one: -one.rule.priority)[:index]
         if by := next((one for one in earlier if _leaves_nothing(one, written)), None):
-            message = f"the rule {_quoted(written.rule.name)} can decide nothing: {_quoted(by.rule.name)} comes first"
+            message = f"the rule {quoted(written.rule.name)} can decide nothing: {quoted(by.rule.name)} comes first"
             found.warn(text.spot(written.path), message, "put it before the other one, or leave it out")
 
 
@@ -143,7 +143,3 @@ def _written(rule: Rule, fields: Any) -> list[str]:
 def _seconds(rule: Rule, name: str) -> float | None:
     value = rule.settings.get(name)
     return value if isinstance(value, float) else None
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

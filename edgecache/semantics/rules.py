@@ -216,6 +216,10 @@ class RuleSet:
         )
         self._policies: Final[dict[tuple[int, ...], Policy]] = {}
 
+    def knowing(self, names: AssetNames) -> RuleSet:
+        """Return the same rules with other names of assets."""
+        return RuleSet(self.base, self.rules[len(BUILT_IN) :], names)
+
     def applied(self, request: RequestHead) -> Applied:
         """Return what the rules make of a request."""
         policy = self.base
