@@ -37,6 +37,7 @@ from edgecache.edges.config_values import (
     Setting,
     choice,
 )
+from edgecache.edges.rulesets import RULES
 from edgecache.edges.settings import ServerSettings
 from edgecache.edges.tokens import Scope, Token
 from edgecache.origin.address import directory_of
@@ -44,7 +45,7 @@ from edgecache.origin.settings import OriginSettings
 from edgecache.purging.selector import Kind as SelectorKind
 from edgecache.semantics.policy import DEFAULT, Policy
 
-__all__ = ["Admin", "AdminToken", "Cache", "Log", "Origin", "Redis", "Server", "Table", "settings"]
+__all__ = ["Admin", "AdminToken", "Cache", "Log", "Origin", "Redis", "Rules", "Server", "Table", "settings"]
 
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
@@ -257,6 +258,15 @@ class Cache(Table, frozen=True, kw_only=True):
         del wishes["memory"], wishes["encoded"]
         wishes["known_fields"] = tuple(map(str.lower, self.known_fields))
         return Policy(**wishes)
+
+
+class Rules(Table, frozen=True, kw_only=True):
+    """``[rules]``: which rule sets are in force (``edges.rule_files``). Rules in the configuration come before them."""
+
+    use: Annotated[
+        tuple[str, ...],
+        Setting(RULES, "shipped sets and files of rules; the first that decides wins", '["static-assets"]', many=True),
+    ] = ()
 
 
 class Redis(Table, frozen=True, kw_only=True):
