@@ -152,6 +152,18 @@ class Counters:
         "Requests answered with a stale response because the origin failed.",
         "Clients saw no error, but the origin has one: see origin_errors and origin_timeouts.",
     )
+    hits_retained: int = _count(
+        "requests",
+        "Requests answered with a retained response because the origin answered 404 or 410.",
+        "Pages of before a deploy still ask for what went with it. When it stays high for longer than people "
+        "keep pages open, something new refers to what is gone.",
+    )
+    prolonged: int = _count(
+        "responses",
+        "Lifetimes that a use has prolonged (sliding).",
+        "At most ten for each response in the time it slides by. None where a rule says sliding: what it is "
+        "for ends before it is used.",
+    )
     misses: int = _count(
         "requests",
         "Requests for which the store had nothing that could be used or validated.",

@@ -50,7 +50,7 @@ def judge(
     ``instead`` is what is stored and may take the place of a failure.
     """
     policy = asked.on(response.head)
-    head = presenting.amended(response.head, policy)
+    head = presenting.amended(request, response.head, policy)
     reason = _kept_out(request, head, instead, response_time)
     if reason is None and response.framing is Framing.CLOSE:
         reason = Reason.CLOSE_DELIMITED

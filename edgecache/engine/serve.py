@@ -41,10 +41,11 @@ def serve(parts: Parts, exchange: Exchange, decision: Serve | ServeStale, plan: 
 
 def _used(parts: Parts, stored: StoredResponse, now: float) -> StoredResponse:
     """Let a use prolong the lifetime of a response, where a rule wants that."""
-    freshness = stored.freshness
-    if not freshness.sliding or not freshness.is_fresh(now) or (used := freshness.used(now)) is freshness:
+    used = stored.freshness.used(now)
+    if used is stored.freshness:
         return stored
     prolonged = replace(stored, freshness=used)
+    parts.counters.prolonged += 1
     parts.store.restate_now(stored, prolonged)
     return prolonged
 
@@ -87,7 +88,10 @@ def serve_instead(
         return None
     exchange.record("serve-stale")
     exchange.result, exchange.reason = "stale", excuse
-    parts.counters.hits_stale_error += 1
+    if excuse is Reason.RETAINED:
+        parts.counters.hits_retained += 1
+    else:
+        parts.counters.hits_stale_error += 1
     return from_store(parts, exchange, stored, Status(FWD[reason], status, detail=excuse), now)
 
 

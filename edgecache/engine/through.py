@@ -61,7 +61,8 @@ async def forward_head(parts: Parts, exchange: Exchange, plan: Plan, reason: Rea
         parts.store.remove_now(stored)
     exchange.result, exchange.reason = "miss", Reason.METHOD
     status = Status(FWD[reason], unlike_200(response.head.status), detail=Reason.METHOD)
-    shown = presenting.shown_head(response.head, plan.asked.on(response.head))
+    policy = plan.asked.on(response.head)
+    shown = presenting.shown_head(presenting.amended(plan.head, response.head, policy), policy)
     return deliver.passed(exchange, response, shown, status, parts.policy, now)
 
 

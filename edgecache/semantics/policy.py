@@ -28,6 +28,11 @@ class Strategy(enum.StrEnum):
         member.cache_control = cache_control
         return member
 
+    @property
+    def is_shareable(self) -> bool:
+        """Whether it lets caches that serve several users store."""
+        return self.cache_control.startswith("public")
+
     IMMUTABLE = "immutable", "public, max-age=31536000, immutable"
     VERSIONED = "versioned", "public, max-age=31536000"
     REVALIDATE = "revalidate", "public, max-age=0, must-revalidate"
