@@ -231,6 +231,18 @@ class Counters:
         "Validations in the background, with no client waiting.",
         "The other half of hits_stale_grace: one refresh serves many of those.",
     )
+    refreshes_early: int = _count(
+        "requests",
+        "Validations in the background ahead of the end of a lifetime.",
+        "Among refreshes. About one for each lifetime of what is busy. Far more mean an origin whose answers take "
+        "nearly as long as they last.",
+    )
+    refreshes_elsewhere: int = _count(
+        "requests",
+        "Refreshes that were left to another process, or that one had done.",
+        "Each is a request that the origin did not see. None with several busy processes means that they do not "
+        "share what they fetch: see store_failures and write_behind.",
+    )
     origin_requests: int = _count(
         "requests",
         "Requests sent to the origin, retries not counted.",

@@ -23,7 +23,7 @@ from edgecache.engine.exchange import Exchange
 from edgecache.engine.fill import Fill
 from edgecache.engine.judging import judge, policy_of_update
 from edgecache.engine.plan import Plan, forwarded
-from edgecache.engine.turns import Turns
+from edgecache.engine.turns import Turn, Turns
 from edgecache.errors import OriginError, OriginTimeout
 from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.http.ranges import ContentRange
@@ -85,9 +85,16 @@ class Fetcher:
         """How many fetches are on their way."""
         return len(self._tasks)
 
-    def start(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None = None) -> None:
-        """Run a flight in the background, now or when its turn has come."""
-        flight.when_due(lambda: self._spawn(self._run(flight, plan, exchange, on_interim)))
+    def start(
+        self,
+        flight: Flight,
+        plan: Plan,
+        exchange: Exchange,
+        on_interim: InterimHandler | None = None,
+        turn: Turn | None = None,
+    ) -> None:
+        """Run a flight in the background, now or when its turn has come; ``turn`` is one that was taken already."""
+        flight.when_due(lambda: self._spawn(self._run(flight, plan, exchange, on_interim, turn)))
 
     def start_pump(self, flight: Flight, filling: Filling, response: OriginResponse) -> None:
         """Fill from a response that is already here, in the background."""
@@ -111,10 +118,11 @@ class Fetcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None) -> None:
-        turn = None
+    async def _run(
+        self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None, turn: Turn | None
+    ) -> None:
         try:
-            if self._turns is not None and plan.is_patient:
+            if turn is None and self._turns is not None and plan.is_patient:
                 turn = await self._turns.take(plan)
             if turn is not None and turn.is_needless:
                 flight.resolve(Elsewhere())

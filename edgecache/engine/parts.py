@@ -14,6 +14,7 @@ from edgecache.engine.collapse import Collapse
 from edgecache.engine.counters import Counters
 from edgecache.engine.fetch import Fetcher
 from edgecache.engine.lookup import Lookup
+from edgecache.engine.refresh import Refresher
 from edgecache.http.cache_status import Fwd
 from edgecache.purging.base import Ledger
 from edgecache.semantics.policy import Policy
@@ -54,6 +55,7 @@ class Parts:
     lookup: Lookup
     collapse: Collapse
     fetcher: Fetcher
+    refresher: Refresher
     counters: Counters
     policy: Policy
     rules: RuleSet
