@@ -33,6 +33,7 @@ def test_no_ordinary_name_is_taken_for_a_versioned_one() -> None:
         ("/main.a41120f2d42398e3b625.js", By.PATTERN, "a41120f2d42398e3b625"),
         ("/480.d5129ebba20020fc8389.js", By.PATTERN, "d5129ebba20020fc8389"),
         ("/d5129ebba20020fc8389.js", By.PATTERN, "d5129ebba20020fc8389"),
+        ("/93e119a5b527c5b30fbd.png", By.PATTERN, "93e119a5b527c5b30fbd"),
         ("/static/js/main.9a9c897c.chunk.js", By.PATTERN, "9a9c897c"),
         ("/static/js/main.9a9c897c.chunk.js.map", By.PATTERN, "9a9c897c"),
         ("/static/media/logo.6ce24c58023cc2f8fd88fe9d219db6c6.svg", By.PATTERN, "6ce24c58023cc2f8fd88fe9d219db6c6"),
@@ -74,6 +75,9 @@ def test_no_ordinary_name_is_taken_for_a_versioned_one() -> None:
         ("/_next/static/media/e4af272ccee01ff0-s.p.woff2", By.PATTERN, "e4af272ccee01ff0"),
         ("/_next/static/media/logo.9b5f244c.png", By.PATTERN, "9b5f244c"),
         ("/_next/static/chunks/0d_ks0ow7ur6m.js", By.DIRECTORY, "0d_ks0ow7ur6m"),
+        ("/_next/static/chunks/3qfy96eoyh-ek.js", By.DIRECTORY, "3qfy96eoyh-ek"),
+        ("/_next/static/chunks/turbopack-2u1d16houkiyo.js", By.DIRECTORY, "2u1d16houkiyo"),
+        ("/_next/static/media/photo.0nz-_d3wzut2u.png", By.DIRECTORY, "0nz-_d3wzut2u"),
         # Vite and Rollup, in directories that a tool fills
         ("/assets/index-Dh9alFxD.js", By.DIRECTORY, "Dh9alFxD"),
         ("/assets/lazy-Du6otGov.js", By.DIRECTORY, "Du6otGov"),
