@@ -16,7 +16,7 @@ from edgecache.semantics.reuse import may_serve_instead
 from edgecache.semantics.rules import Applied
 from edgecache.semantics.stored import StoredResponse
 
-__all__ = ["Judgement", "judge", "policy_of_update"]
+__all__ = ["Filling", "Judgement", "judge", "policy_of_update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,16 @@ class Judgement:
     head: ResponseHead
     shown: ResponseHead
     refusal: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A response whose body is to be stored: what was asked and what holds for it, what clients see, what is stored."""
+
+    asked: Applied
+    policy: Policy
+    shown: ResponseHead
+    prototype: StoredResponse
 
 
 def judge(

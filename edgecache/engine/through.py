@@ -9,9 +9,8 @@ from edgecache.engine import deliver, serve
 from edgecache.engine.collapse import Filled
 from edgecache.engine.deliver import Status
 from edgecache.engine.exchange import Delivery, Exchange
-from edgecache.engine.fetch import Filling
 from edgecache.engine.forward import outcome_of
-from edgecache.engine.judging import Judgement, judge, policy_of_update
+from edgecache.engine.judging import Filling, Judgement, judge, policy_of_update
 from edgecache.engine.parts import FWD, Parts, detail_of, unlike_200
 from edgecache.engine.plan import Plan
 from edgecache.errors import ClientError, OriginError

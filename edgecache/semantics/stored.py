@@ -11,7 +11,8 @@ Invariants
     * Values here are immutable; freshening makes a new value that shares the body.
     * ``fields`` are what was stored: no connection-specific field, ``Date`` always present, ``Age`` and
       ``Content-Length`` absent (they are computed at delivery). ``rendered`` also lacks what is addressed
-      to this cache alone (``presenting.consumed_fields``), and ``Date`` where it is computed too (``restarts_age``).
+      to this cache alone (``presenting.consumed_fields``), and ``Date`` where it is computed too (``restarts_age``);
+      it alone has the entity tag that was made here (``finishing``).
     * ``body`` is the whole content of ``content_range`` if that is set, else of the whole representation.
 """
 

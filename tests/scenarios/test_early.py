@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +11,7 @@ import pytest
 from edgecache.engine.turns import REFRESH_SECONDS
 from edgecache.semantics.rules import Rule
 from tests.faults.redis_server import RedisServer
-from tests.scenarios.composed import edge_before, requested, settled, until
+from tests.scenarios.composed import edge_before, settled, until
 from tests.scenarios.rig import FakeClock, Hold, Received, Reply, ScriptedOrigin
 from tests.scenarios.running import RunningEdge
 from tests.scenarios.shared import StartShared, SteadyClock, edges_sharing, written

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from typing import TypeAlias
+from collections.abc import Callable
 
 import pytest
 
 from edgecache.http.fields import format_http_date
 from edgecache.purging.selector import Selector
 from edgecache.semantics.policy import Strategy
-from edgecache.semantics.rules import Match, Rule
-from tests.scenarios.composed import edge_before, requested, settled
+from tests.scenarios.composed import requested, settled
 from tests.scenarios.rig import ClientResponse, FakeClock, Hold, Received, Reply, ScriptedOrigin
-from tests.scenarios.running import RunningEdge
-
-Start: TypeAlias = Callable[..., Awaitable[RunningEdge]]
-
-
-@pytest.fixture
-async def ruled(origin: ScriptedOrigin, clock: FakeClock) -> AsyncIterator[Start]:
-    """Start an edge under one rule; keywords are its settings."""
-    async with AsyncExitStack() as running:
-
-        async def start(match: Match | None = None, /, **settings: object) -> RunningEdge:
-            rule = Rule(name="the rule", match=match or Match(), settings=settings)
-            return await running.enter_async_context(edge_before(origin.url, clock=clock, rules=[rule]))
-
-        yield start
+from tests.scenarios.running import RunningEdge, StartEdge
 
 
 def answering(status: int = 200, /, *, etag: str = "", **fields: str) -> Callable[[Received], Reply]:
@@ -52,7 +35,7 @@ async def got(edge: RunningEdge, fields: dict[str, str] | None = None) -> bytes:
 
 
 async def test_the_lifetime_here_is_apart_from_that_of_the_origin(
-    ruled: Start, origin: ScriptedOrigin, clock: FakeClock
+    ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock
 ) -> None:
     edge = await ruled(edge_ttl=100.0)
     origin.script = answering(Cache_Control="max-age=5")
@@ -68,7 +51,7 @@ async def test_the_lifetime_here_is_apart_from_that_of_the_origin(
 @pytest.mark.parametrize("forbids", ["no-store", "private", "no-cache"])
 @pytest.mark.parametrize("status", [200, 404])
 async def test_it_never_overrules_what_the_origin_forbids(
-    ruled: Start, origin: ScriptedOrigin, forbids: str, status: int
+    ruled: StartEdge, origin: ScriptedOrigin, forbids: str, status: int
 ) -> None:
     edge = await ruled(edge_ttl=100.0, default_ttl=100.0, negative_ttl=100.0, sliding=100.0, grace=100.0, early=1.0)
     origin.script = answering(status, etag='"1"', Cache_Control=forbids)
@@ -78,7 +61,7 @@ async def test_it_never_overrules_what_the_origin_forbids(
 
 
 async def test_what_is_missing_is_remembered_for_a_while(
-    ruled: Start, origin: ScriptedOrigin, clock: FakeClock
+    ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock
 ) -> None:
     edge = await ruled(negative_ttl=5.0)
     origin.script = answering(404)
@@ -90,7 +73,7 @@ async def test_what_is_missing_is_remembered_for_a_while(
     assert await got(edge) == b"answer 2"
 
 
-async def test_windows_are_the_rules_too(ruled: Start, origin: ScriptedOrigin, clock: FakeClock) -> None:
+async def test_windows_are_the_rules_too(ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock) -> None:
     edge = await ruled(edge_ttl=10.0, grace=10.0, if_error=20.0, max_ttl=5.0)
     origin.script = answering()
     await got(edge)
@@ -104,7 +87,7 @@ async def test_windows_are_the_rules_too(ruled: Start, origin: ScriptedOrigin, c
     assert (await edge.fetch("/a")).status == 503
 
 
-async def test_a_304_is_judged_by_the_rules_again(ruled: Start, origin: ScriptedOrigin, clock: FakeClock) -> None:
+async def test_a_304_is_judged_by_the_rules_again(ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock) -> None:
     edge = await ruled(edge_ttl=100.0, jitter=0.5)
     origin.script = answering(etag='"1"', Cache_Control="max-age=5")
     await got(edge)
@@ -120,7 +103,7 @@ async def test_a_304_is_judged_by_the_rules_again(ruled: Start, origin: Scripted
 
 
 async def test_what_asks_for_validation_is_served_in_the_place_of_a_404_by_a_rule_alone(
-    ruled: Start, origin: ScriptedOrigin, clock: FakeClock
+    ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock
 ) -> None:
     keeping, plain = await ruled(retain=60.0), await ruled()
     for edge, status in ((keeping, 200), (plain, 404)):
@@ -150,7 +133,9 @@ async def by_everybody(edge: RunningEdge) -> list[ClientResponse]:
     return [await edge.fetch("/a", method, fields) for method, fields in ways]
 
 
-async def test_the_time_of_browsers_runs_from_delivery(ruled: Start, origin: ScriptedOrigin, clock: FakeClock) -> None:
+async def test_the_time_of_browsers_runs_from_delivery(
+    ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock
+) -> None:
     edge = await ruled(edge_ttl=3600.0, browser_ttl=60.0, strategy=Strategy.IMMUTABLE)
     origin.script = answering(etag='"1"', Age="40", Date=format_http_date(clock() - 40), Expires="0")
     first = await edge.fetch("/a")
@@ -166,7 +151,7 @@ async def test_the_time_of_browsers_runs_from_delivery(ruled: Start, origin: Scr
     assert "ttl=2600" in (await edge.fetch("/a")).cache_status
 
 
-async def test_followers_have_it_too(ruled: Start, origin: ScriptedOrigin, clock: FakeClock) -> None:
+async def test_followers_have_it_too(ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock) -> None:
     edge = await ruled(edge_ttl=3600.0, browser_ttl=60.0)
     hold = Hold()
     origin.script = lambda _: Reply(
@@ -183,7 +168,7 @@ async def test_followers_have_it_too(ruled: Start, origin: ScriptedOrigin, clock
     assert origin.asked() == 1
 
 
-async def test_a_failure_keeps_its_own_time(ruled: Start, origin: ScriptedOrigin, clock: FakeClock) -> None:
+async def test_a_failure_keeps_its_own_time(ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock) -> None:
     edge = await ruled(browser_ttl=60.0)
     origin.script = answering(404, Cache_Control="max-age=30")
     await got(edge)
@@ -193,7 +178,7 @@ async def test_a_failure_keeps_its_own_time(ruled: Start, origin: ScriptedOrigin
     assert missing.fields["date"] == format_http_date(clock() - 20)
 
 
-async def test_a_head_is_answered_as_a_get_would_be(ruled: Start, origin: ScriptedOrigin) -> None:
+async def test_a_head_is_answered_as_a_get_would_be(ruled: StartEdge, origin: ScriptedOrigin) -> None:
     """Also one that is forwarded, since nothing is stored."""
     edge = await ruled(strategy=Strategy.PRIVATE)
     origin.script = answering()
@@ -202,7 +187,7 @@ async def test_a_head_is_answered_as_a_get_would_be(ruled: Start, origin: Script
 
 
 async def test_a_strategy_makes_nothing_public_that_was_asked_for_with_credentials(
-    ruled: Start, origin: ScriptedOrigin
+    ruled: StartEdge, origin: ScriptedOrigin
 ) -> None:
     edge = await ruled(strategy=Strategy.VERSIONED)
     origin.script = answering()
@@ -217,7 +202,7 @@ async def test_a_strategy_makes_nothing_public_that_was_asked_for_with_credentia
 # ----------------------------------------------------------------------------------------------------- in use
 
 
-async def test_what_is_used_stays(ruled: Start, origin: ScriptedOrigin, clock: FakeClock) -> None:
+async def test_what_is_used_stays(ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock) -> None:
     edge = await ruled(sliding=100.0, sliding_max=250.0)
     origin.script = answering(Cache_Control="max-age=60")
     for target in ("/a", "/unused"):
@@ -235,7 +220,7 @@ async def test_what_is_used_stays(ruled: Start, origin: ScriptedOrigin, clock: F
 
 @pytest.mark.parametrize("fields", [{"Range": "bytes=0-1"}, {"If-None-Match": '"1"'}])
 async def test_each_kind_of_use_counts(
-    ruled: Start, origin: ScriptedOrigin, clock: FakeClock, fields: dict[str, str]
+    ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock, fields: dict[str, str]
 ) -> None:
     edge = await ruled(sliding=100.0)
     origin.script = answering(etag='"1"', Cache_Control="max-age=60")
@@ -249,7 +234,7 @@ async def test_each_kind_of_use_counts(
 
 
 async def test_what_was_purged_softly_is_not_kept_alive_by_its_uses(
-    ruled: Start, origin: ScriptedOrigin, clock: FakeClock
+    ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock
 ) -> None:
     edge = await ruled(sliding=100.0, grace=50.0)
     origin.script = answering(Cache_Control="max-age=60")
@@ -267,7 +252,7 @@ async def test_what_was_purged_softly_is_not_kept_alive_by_its_uses(
 
 
 async def test_a_use_during_a_validation_does_not_undo_it(
-    ruled: Start, origin: ScriptedOrigin, clock: FakeClock
+    ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock
 ) -> None:
     edge = await ruled(sliding=100.0)
     origin.script = answering(etag='"1"', Cache_Control="max-age=60")
