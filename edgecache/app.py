@@ -31,7 +31,7 @@ from edgecache.edges.server import EdgeServer
 from edgecache.edges.siblings import Siblings
 from edgecache.edges.token_file import LocalToken
 from edgecache.edges.tokens import Tokens, environment_token
-from edgecache.engine.cache import Cache
+from edgecache.engine.cache import Cache, eagerness
 from edgecache.engine.counters import Counters
 from edgecache.engine.matching import Matching
 from edgecache.engine.sweep import Sweeper
@@ -65,10 +65,12 @@ class Edge:
         steady: Callable[[], float] = boottime,
         environ: Mapping[str, str] = os.environ,
         inheritance: Inheritance | None = None,
+        luck: Callable[[], float] = eagerness,
     ) -> None:
         """``clock`` gives POSIX seconds; ``steady``, for leases, seconds that neither jump nor stop.
 
         ``inheritance`` is what a worker gets from its supervisor; an edge without one makes its own sockets.
+        ``luck`` is how eager requests are, see ``engine.parts``.
         Raise ``ConfigError`` for what only shows when things are put together.
         """
         self.counters: Final = Counters()
@@ -77,7 +79,7 @@ class Edge:
         self.store: Final = self._tiers()
         self.ledger: Final = LocalLedger() if self.shared is None else self.shared.ledger
         self.origin: Final = origin_of(config.origin.settings(), clock=clock)
-        lock = None if self.shared is None or self.shared.lock is None else (self.shared.lock, config.redis.fill_lock)
+        lock = None if self.shared is None else (self.shared.lock, config.redis.fill_lock)
         self.rules: Final = config.rule_set()
         self.cache: Final = Cache(
             self.origin,
@@ -87,6 +89,7 @@ class Edge:
             self.rules,
             clock,
             lock,
+            luck,
             max_encoded=config.cache.encoded,
         )
         self._writer = None if config.log.access == "off" else LineWriter(config.log.file)
@@ -253,12 +256,13 @@ async def compose(
     clock: Callable[[], float] = time.time,
     steady: Callable[[], float] = boottime,
     inheritance: Inheritance | None = None,
+    luck: Callable[[], float] = eagerness,
 ) -> Edge:
     """Return a started edge; raise ``ConfigError`` when it cannot start, with nothing left open.
 
     It accepts connections, but with an ``inheritance`` only when it is opened.
     """
-    edge = Edge(config, clock=clock, steady=steady, inheritance=inheritance)
+    edge = Edge(config, clock=clock, steady=steady, inheritance=inheritance, luck=luck)
     try:
         await edge.start()
         if inheritance is None:

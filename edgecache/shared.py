@@ -37,12 +37,12 @@ _NO_SECRET: Final = b"no secret is configured"
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """One process's side of it. ``lock`` is None when processes do not take turns."""
+    """One process's side of it."""
 
     link: RedisLink
     store: RedisStore
     behind: WriteBehind
-    lock: FillLock | None
+    lock: FillLock
     log: RedisLog
     ledger: DistributedLedger
 
@@ -95,7 +95,7 @@ def shared_by(config: Config, clock: Callable[[], float], steady: Callable[[], f
         link=link,
         store=store,
         behind=WriteBehind(store, max_bytes=redis.write_behind, wanted=wanted),
-        lock=FillLock(link, redis.namespace, secret) if redis.fill_lock else None,
+        lock=FillLock(link, redis.namespace, secret),
         log=log,
         ledger=ledger,
     )

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from edgecache.edges.config import Admin, Server
 from edgecache.edges.config_redis import EMBEDDED, MAX_ENCRYPTION_KEYS
+from edgecache.edges.config_text import Spot
 from edgecache.errors import ConfigError
 from edgecache.origin.address import directory_of
-from edgecache.edges.config_text import Spot
 
 if TYPE_CHECKING:
     from edgecache.edges.config_draft import Draft

@@ -79,7 +79,9 @@ def try_examples(file: RuleFile, rules: RuleSet, found: Mistakes) -> None:
 
 def _text(word: str, found: Mistakes, directory: str) -> ConfigText | None:
     if is_path(word):
-        return read_text(os.path.normpath(os.path.join(directory, word)), found, f"the shipped sets are {', '.join(shipped())}")
+        return read_text(
+            os.path.normpath(os.path.join(directory, word)), found, f"the shipped sets are {', '.join(shipped())}"
+        )
     return parse_text(f"{word}.toml", text_of(word), found)
 
 

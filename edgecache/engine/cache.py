@@ -30,6 +30,7 @@ from edgecache.engine.judging import passing
 from edgecache.engine.lookup import Lookup
 from edgecache.engine.parts import Parts
 from edgecache.engine.plan import MIN_SEQUENCE, Plan
+from edgecache.engine.refresh import Refresher
 from edgecache.engine.turns import Turns
 from edgecache.errors import ClientError
 from edgecache.http.message import RequestHead
@@ -44,12 +45,13 @@ from edgecache.semantics.stored import CacheKey
 from edgecache.semantics.unkeyed import doubtful
 from edgecache.stores.base import FillLock, Tiers
 
-__all__ = ["Cache"]
+__all__ = ["Cache", "eagerness"]
 
 _MAX_DIGITS: Final = 15
 
 
-def _luck() -> float:
+def eagerness() -> float:
+    """Return how eager a request is to refresh ahead of time: exponentially distributed with mean 1."""
     return random.expovariate(1.0)
 
 
@@ -65,10 +67,10 @@ class Cache:
         rules: RuleSet,
         clock: Callable[[], float],
         lock: tuple[FillLock, float] | None = None,
-        luck: Callable[[], float] = _luck,
+        luck: Callable[[], float] = eagerness,
         max_encoded: int = 0,
     ) -> None:
-        """``lock`` is what processes take turns with, and the seconds a turn lasts at most; ``luck``: see ``Parts``.
+        """``lock`` is what processes take turns with, and for how many seconds at a miss; ``luck``: see ``Parts``.
 
         ``max_encoded`` is for stored bodies in content codings, bytes.
         """
@@ -77,15 +79,16 @@ class Cache:
         lookup = Lookup(store, ledger, policy, clock)
         turns = None if lock is None else Turns(*lock, store, lookup, policy, clock)
         fetcher = Fetcher(origin, store, ledger, collapse, counters, policy, clock, turns)
+        refresher = Refresher(collapse, fetcher, counters, clock, turns)
         encodings = Encodings(max_encoded, counters)
         self._parts: Final = Parts(
-            store, ledger, lookup, collapse, fetcher, encodings, counters, policy, rules, clock, luck
+            store, ledger, lookup, collapse, fetcher, refresher, encodings, counters, policy, rules, clock, luck
         )
 
     @property
     def in_flight(self) -> int:
-        """How many fetches are on their way."""
-        return self._parts.fetcher.running
+        """How many fetches are on their way, or wait for another process."""
+        return self._parts.fetcher.running + self._parts.refresher.waiting
 
     @property
     def encodings(self) -> Encodings:
@@ -94,6 +97,7 @@ class Cache:
 
     async def close(self) -> None:
         """Give up every fetch that is still running."""
+        await self._parts.refresher.close()
         await self._parts.fetcher.close()
         await self._parts.encodings.close()
 

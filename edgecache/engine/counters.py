@@ -152,6 +152,18 @@ class Counters:
         "Requests answered with a stale response because the origin failed.",
         "Clients saw no error, but the origin has one: see origin_errors and origin_timeouts.",
     )
+    hits_retained: int = _count(
+        "requests",
+        "Requests answered with a retained response because the origin answered 404 or 410.",
+        "Pages of before a deploy still ask for what went with it. When it stays high for longer than people "
+        "keep pages open, something new refers to what is gone.",
+    )
+    prolonged: int = _count(
+        "responses",
+        "Lifetimes that a use has prolonged (sliding).",
+        "At most ten for each response in the time it slides by. None where a rule says sliding: what it is "
+        "for ends before it is used.",
+    )
     misses: int = _count(
         "requests",
         "Requests for which the store had nothing that could be used or validated.",
@@ -223,6 +235,18 @@ class Counters:
         "requests",
         "Validations in the background, with no client waiting.",
         "The other half of hits_stale_grace: one refresh serves many of those.",
+    )
+    refreshes_early: int = _count(
+        "requests",
+        "Validations in the background ahead of the end of a lifetime.",
+        "Among refreshes. About one for each lifetime of what is busy. Far more mean an origin whose answers take "
+        "nearly as long as they last.",
+    )
+    refreshes_elsewhere: int = _count(
+        "requests",
+        "Refreshes that were left to another process, or that one had done.",
+        "Each is a request that the origin did not see. None with several busy processes means that they do not "
+        "share what they fetch: see store_failures and write_behind.",
     )
     origin_requests: int = _count(
         "requests",

@@ -106,7 +106,7 @@ def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, 
     fill, length = filled.fill, filled.length
     if status.collapsed:
         head = filled.prototype.shown()
-        extra = [("Age", str(_age(filled.prototype.freshness, now)))]
+        extra = _timing(filled.prototype.freshness, now)
     else:
         head = filled.head
         extra = _forwarded(head.fields, policy, now)
@@ -175,7 +175,7 @@ def synthesized(
 def _of_stored(exchange: Exchange, response: StoredResponse, status: Status, policy: Policy, now: float) -> list[Pair]:
     """Return the fields that tell how old it is and why the client gets it."""
     freshness = response.freshness
-    return [("Age", str(_age(freshness, now))), *_explained(exchange, status, policy, ttl=int(freshness.ttl(now)))]
+    return [*_timing(freshness, now), *_explained(exchange, status, policy, ttl=int(freshness.ttl(now)))]
 
 
 def _lines(pairs: Iterable[Pair]) -> bytes:
@@ -319,9 +319,11 @@ def _partial(
     return Delivery(head=head, length=length, exchange=exchange, pieces=tuple(piece for piece in pieces if len(piece)))
 
 
-def _age(freshness: Freshness, now: float) -> int:
-    """RFC 9111 §5.1; for clients whose time runs from delivery by the operator's wish, the time is 0 now."""
-    return 0 if freshness.restarts_age else int(freshness.age(now))
+def _timing(freshness: Freshness, now: float) -> list[Pair]:
+    """RFC 9111 §5.1; where the time of the clients runs from delivery, by the operator's wish, it begins now."""
+    if freshness.restarts_age:
+        return [("Date", format_http_date(now)), ("Age", "0")]
+    return [("Age", str(int(freshness.age(now))))]
 
 
 def _delivered(fields: FieldsView, *, keep_length: bool = False) -> Iterable[Pair]:

@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from edgecache.engine.collapse import KEPT_OUT, Collapse, Died, Elsewhere, Failed, Filled, Flight, Freshened, Unshared
 from edgecache.engine.combine import combine, completed, whole
 from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Exchange
 from edgecache.engine.fill import Fill
-from edgecache.engine.judging import judge, policy_of_update
+from edgecache.engine.finish import finish
+from edgecache.engine.judging import Filling, judge, policy_of_update
 from edgecache.engine.plan import Plan, forwarded
-from edgecache.engine.turns import Turns
+from edgecache.engine.turns import Turn, Turns
 from edgecache.errors import OriginError, OriginTimeout
 from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.http.ranges import ContentRange
@@ -34,25 +35,14 @@ from edgecache.purging.verdict import Verdict
 from edgecache.semantics import storing, validation
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
-from edgecache.semantics.rules import Applied
 from edgecache.semantics.stored import Birth, StoredResponse
 from edgecache.stores.base import Tiers
 from edgecache.stores.body import MemoryBody
 
-__all__ = ["Fetcher", "Filling"]
+__all__ = ["Fetcher"]
 
 _FINISH_BYTES = 1024 * 1024
 """A deserted fill is finished when no more than this is missing; else the origin is spared the rest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filling:
-    """A response whose body is to be stored: what was asked and what holds for it, what clients see, what is stored."""
-
-    asked: Applied
-    policy: Policy
-    shown: ResponseHead
-    prototype: StoredResponse
 
 
 class Fetcher:
@@ -85,9 +75,16 @@ class Fetcher:
         """How many fetches are on their way."""
         return len(self._tasks)
 
-    def start(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None = None) -> None:
-        """Run a flight in the background, now or when its turn has come."""
-        flight.when_due(lambda: self._spawn(self._run(flight, plan, exchange, on_interim)))
+    def start(
+        self,
+        flight: Flight,
+        plan: Plan,
+        exchange: Exchange,
+        on_interim: InterimHandler | None = None,
+        turn: Turn | None = None,
+    ) -> None:
+        """Run a flight in the background, now or when its turn has come; ``turn`` is one that was taken already."""
+        flight.when_due(lambda: self._spawn(self._run(flight, plan, exchange, on_interim, turn)))
 
     def start_pump(self, flight: Flight, filling: Filling, response: OriginResponse) -> None:
         """Fill from a response that is already here, in the background."""
@@ -111,10 +108,11 @@ class Fetcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None) -> None:
-        turn = None
+    async def _run(
+        self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None, turn: Turn | None
+    ) -> None:
         try:
-            if self._turns is not None and plan.is_patient:
+            if turn is None and self._turns is not None and plan.is_patient:
                 turn = await self._turns.take(plan)
             if turn is not None and turn.is_needless:
                 flight.resolve(Elsewhere())
@@ -316,16 +314,17 @@ class Fetcher:
             await self._feed(flight, fill, response)
             for chunk in after:
                 fill.feed(chunk)
+            fill.on_deserted = None
+            # Stored first: whoever sees the end of this body finds it, or still its fetch, when it comes again.
+            await self._commit(fill, filling)
         except OriginError as error:
             self._counters.fills_aborted += 1
             self._refused(Reason.TRUNCATED)
             fill.fail(error)
-        except asyncio.CancelledError:
+        except BaseException:
             fill.fail(OriginError("the fill was abandoned"))
             raise
         else:
-            # Stored first: whoever sees the end of this body finds it when it comes again.
-            await self._commit(fill, filling)
             fill.finish()
         finally:
             fill.on_deserted = None
@@ -364,13 +363,17 @@ class Fetcher:
         if storing.refusal_of_body(prototype.head(), fill.size, self._policy) is not None:
             self._refused(Reason.CONTENT_RANGE)
             return
-        if self._ledger.verdict(prototype) is Verdict.INVALID:
-            self._refused(Reason.PURGED)
-            return
         response = replace(prototype, body=MemoryBody(fill.chunks()))
         if response.content_range is not None:
             response = self._with_stored_parts(response, response.content_range)
-        if self._store.put_now(response):
+        finished = await finish(response, filling, self._clock())
+        if isinstance(finished, Reason):
+            self._refused(finished)
+            return
+        if self._ledger.verdict(finished) is Verdict.INVALID:
+            self._refused(Reason.PURGED)
+            return
+        if self._store.put_now(finished):
             self._counters.stored += 1
         else:
             self._refused(Reason.TOO_LARGE)

@@ -18,7 +18,7 @@ from edgecache.semantics.reuse import may_serve_instead
 from edgecache.semantics.rules import Applied
 from edgecache.semantics.stored import StoredResponse
 
-__all__ = ["Judgement", "judge", "passing", "policy_of_update"]
+__all__ = ["Filling", "Judgement", "judge", "passing", "policy_of_update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,16 @@ def passing(asked: Applied, *, has_content: bool) -> Reason | None:
     return Reason.CONTENT if has_content and asked.asked.method != "QUERY" else None
 
 
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A response whose body is to be stored: what was asked and what holds for it, what clients see, what is stored."""
+
+    asked: Applied
+    policy: Policy
+    shown: ResponseHead
+    prototype: StoredResponse
+
+
 def judge(
     request: RequestHead,
     asked: Applied,
@@ -61,7 +71,7 @@ def judge(
     ``instead`` is what is stored and may take the place of a failure.
     """
     policy = asked.on(response.head)
-    head = presenting.amended(response.head, policy)
+    head = presenting.amended(request, response.head, policy)
     reason = _kept_out(request, head, instead, response_time)
     if reason is None and response.framing is Framing.CLOSE:
         reason = Reason.CLOSE_DELIMITED

@@ -15,6 +15,7 @@ from edgecache.engine.counters import Counters
 from edgecache.engine.encodings import Encodings
 from edgecache.engine.fetch import Fetcher
 from edgecache.engine.lookup import Lookup
+from edgecache.engine.refresh import Refresher
 from edgecache.http.cache_status import Fwd
 from edgecache.purging.base import Ledger
 from edgecache.semantics.policy import Policy
@@ -55,6 +56,7 @@ class Parts:
     lookup: Lookup
     collapse: Collapse
     fetcher: Fetcher
+    refresher: Refresher
     encodings: Encodings
     counters: Counters
     policy: Policy

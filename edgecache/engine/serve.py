@@ -7,18 +7,16 @@ from dataclasses import replace
 from edgecache.engine import deliver
 from edgecache.engine.collapse import Filled, Flight
 from edgecache.engine.deliver import Status
-from edgecache.engine.exchange import Delivery, Exchange, Request
+from edgecache.engine.exchange import Delivery, Exchange
 from edgecache.engine.parts import FWD, Parts
 from edgecache.engine.plan import Plan
 from edgecache.errors import OriginError, OriginTimeout
 from edgecache.http.cache_status import Fwd
-from edgecache.http.message import RequestHead, fields_of
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics import reuse
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import Refuse, Serve, ServeStale
 from edgecache.semantics.stored import StoredResponse
-from edgecache.semantics.unkeyed import doubtful
 
 __all__ = ["fail", "from_fill", "from_store", "refuse", "serve", "serve_instead"]
 
@@ -33,46 +31,23 @@ def serve(parts: Parts, exchange: Exchange, decision: Serve | ServeStale, plan: 
     else:
         exchange.result = "stale" if decision.reason is Reason.MAX_STALE else "hit"
         parts.counters.hits += 1
-    if isinstance(decision, ServeStale):
-        _refresh(parts, exchange, replace(plan, validate=decision.response))
+    if isinstance(decision, ServeStale) and parts.refresher.begin(
+        replace(plan, validate=decision.response), decision.reason
+    ):
+        exchange.record("refresh")
     detail = None if decision.reason is Reason.FRESH else decision.reason
     return from_store(parts, exchange, _used(parts, decision.response, now), Status(detail=detail), now)
 
 
 def _used(parts: Parts, stored: StoredResponse, now: float) -> StoredResponse:
     """Let a use prolong the lifetime of a response, where a rule wants that."""
-    freshness = stored.freshness
-    if not freshness.sliding or not freshness.is_fresh(now) or (used := freshness.used(now)) is freshness:
+    used = stored.freshness.used(now)
+    if used is stored.freshness:
         return stored
     prolonged = replace(stored, freshness=used)
+    parts.counters.prolonged += 1
     parts.store.restate_now(stored, prolonged)
     return prolonged
-
-
-def _refresh(parts: Parts, exchange: Exchange, plan: Plan) -> None:
-    """Validate in the background, once for everybody."""
-    if parts.collapse.is_flying(plan.key):
-        return
-    exchange.record("refresh")
-    parts.counters.refreshes += 1
-    head = _of_everybody(plan)
-    flight, leads = parts.collapse.join(plan.key, head.target_uri)
-    flight.members -= 1
-    flight.wanted = True
-    if not leads:
-        return
-    flight.deserted = True
-    background = Exchange(Request(head), parts.clock(), plan.key)
-    parts.fetcher.start(flight, replace(plan, head=head), background)
-
-
-def _of_everybody(plan: Plan) -> RequestHead:
-    """Return the request as it refreshes what is stored: a GET, without fields that are this client's alone."""
-    head, stored = plan.head, plan.validate
-    own = doubtful(head.fields, plan.asked.policy, () if stored is None else stored.selecting.names)
-    fields = fields_of(pair for pair in head.fields.items() if pair[0].lower() not in own) if own else head.fields
-    method = "GET" if head.method == "HEAD" else head.method
-    return RequestHead(method, head.scheme, head.authority, head.target, fields)
 
 
 def serve_instead(
@@ -87,7 +62,10 @@ def serve_instead(
         return None
     exchange.record("serve-stale")
     exchange.result, exchange.reason = "stale", excuse
-    parts.counters.hits_stale_error += 1
+    if excuse is Reason.RETAINED:
+        parts.counters.hits_retained += 1
+    else:
+        parts.counters.hits_stale_error += 1
     return from_store(parts, exchange, stored, Status(FWD[reason], status, detail=excuse), now)
 
 

@@ -9,9 +9,8 @@ from edgecache.engine import deliver, serve
 from edgecache.engine.collapse import Filled
 from edgecache.engine.deliver import Status
 from edgecache.engine.exchange import Delivery, Exchange
-from edgecache.engine.fetch import Filling
 from edgecache.engine.forward import outcome_of
-from edgecache.engine.judging import Judgement, judge, policy_of_update
+from edgecache.engine.judging import Filling, Judgement, judge, policy_of_update
 from edgecache.engine.parts import FWD, Parts, detail_of, unlike_200
 from edgecache.engine.plan import Plan
 from edgecache.errors import ClientError, OriginError
@@ -61,7 +60,8 @@ async def forward_head(parts: Parts, exchange: Exchange, plan: Plan, reason: Rea
         parts.store.remove_now(stored)
     exchange.result, exchange.reason = "miss", Reason.METHOD
     status = Status(FWD[reason], unlike_200(response.head.status), detail=Reason.METHOD)
-    shown = presenting.shown_head(response.head, plan.asked.on(response.head))
+    policy = plan.asked.on(response.head)
+    shown = presenting.shown_head(presenting.amended(plan.head, response.head, policy), policy)
     return deliver.passed(exchange, response, shown, status, parts.policy, now)
 
 

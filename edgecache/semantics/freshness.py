@@ -13,8 +13,9 @@ Theory
 Invariants
     * Invalid freshness information means stale (§4.2.1): an Age that is not one number, a max-age
       that is none, an Expires that is no date.
-    * A rule's lifetime takes the place of the origin's, and is the only one that jitter shortens. It never makes
-      storable what the origin forbids to store or to reuse without validation.
+    * A rule's lifetime takes the place of the origin's, counts from receipt, and is the only one that jitter shortens.
+      It never makes storable what the origin forbids to store or to reuse without validation.
+    * No lifetime is longer than ``max_ttl``, also after uses have prolonged it.
     * A window for serving stale is only ever opened by the origin's word or the operator's policy, and
       never against must-revalidate, proxy-revalidate or no-cache (§4.2.4). s-maxage closes
       the operator's windows too (§5.2.2.10), but not a stale-while-revalidate or stale-if-error that
@@ -29,6 +30,7 @@ from typing import Final
 from edgecache.http.cache_control import ResponseDirectives, parse_response, parse_surrogate_control, parse_targeted
 from edgecache.http.fields import combined, parse_age, parse_http_date
 from edgecache.http.message import FieldsView, ResponseHead
+from edgecache.semantics import presenting
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.stored import Basis, Freshness
 
@@ -91,7 +93,7 @@ def explicit_lifetime(head: ResponseHead, governing: Governing, response_time: f
 
 def is_of_a_rule(freshness: Freshness) -> bool:
     """Whether a rule said how long the response is fresh."""
-    return freshness.basis in _OF_RULES
+    return freshness.basis in (Basis.RULE, Basis.RULE_DEFAULT, Basis.RULE_NEGATIVE)
 
 
 def date_of(fields: FieldsView, response_time: float) -> float:
@@ -121,51 +123,64 @@ def assess(
     """
     directives = governing.directives
     initial_age, age_is_valid = _corrected_initial_age(head.fields, policy, request_time, response_time)
-    basis, lifetime = _ruled_lifetime(head, governing, policy) or _lifetime(head, governing, policy, response_time)
-    if basis in _OF_RULES:
-        lifetime = initial_age + lifetime * (1.0 - policy.jitter * luck)  # it counts from receipt
-    elif not age_is_valid:
-        lifetime = 0.0
+    if (ruled := _ruled_lifetime(head, governing, policy)) is not None:
+        basis, lifetime = ruled[0], _since_receipt(initial_age, ruled[1] * (1.0 - policy.jitter * luck))
+    else:
+        basis, lifetime = _lifetime(head, governing, policy, response_time)
+        lifetime = lifetime if age_is_valid else 0.0
     if policy.max_ttl is not None:
-        lifetime = min(lifetime, initial_age + policy.max_ttl)
-    grace, if_error, if_unreachable = _stale_windows(directives, policy, basis, lifetime)
+        lifetime = min(lifetime, _since_receipt(initial_age, policy.max_ttl))
+    windows = _stale_windows(directives, policy, basis, lifetime)
     has_validator = "etag" in head.fields or "last-modified" in head.fields
     must_validate = directives.no_cache and not policy.unsafe_ignore_no_cache
     is_success = 200 <= head.status < 300
-    slides = policy.sliding if is_success and lifetime > 0 and not must_validate else 0.0
+    slides_until = policy.sliding_max if policy.max_ttl is None else min(policy.sliding_max, policy.max_ttl)
     return Freshness(
         generated_at=response_time - initial_age,
         lifetime=lifetime,
-        grace=grace,
-        if_error=if_error,
-        if_unreachable=if_unreachable,
+        grace=windows.grace,
+        if_error=windows.if_error,
+        if_unreachable=windows.if_unreachable,
         keep=policy.keep if has_validator else 0.0,
         basis=basis,
         must_validate=must_validate,
         never_stale=_forbids_stale(directives) or directives.s_maxage is not None or not policy.may_be_stale,
         immutable=directives.immutable and is_success,
-        if_gone=policy.retain if is_success and not must_validate else 0.0,
-        eager=policy.early * max(0.0, response_time - request_time),
-        sliding=slides,
-        slides_until=initial_age + policy.sliding_max,
-        restarts_age=policy.browser_ttl is not None,
+        if_gone=windows.if_gone if is_success else 0.0,
+        eager=policy.early * max(_LEAST_FETCH, response_time - request_time),
+        sliding=policy.sliding if is_success and lifetime > 0 and not must_validate else 0.0,
+        slides_until=initial_age + slides_until,
+        restarts_age=presenting.restarts(head.status, head.fields, policy),
     )
 
 
-_OF_RULES: Final = frozenset({Basis.RULE, Basis.RULE_DEFAULT, Basis.RULE_NEGATIVE})
+_LEAST_FETCH: Final = 0.001
+"""Seconds that a fetch took at least: a clock that stood still, or was set back, must not put an end to refreshing."""
+
+
+def _since_receipt(initial_age: float, seconds: float) -> float:
+    """Return the lifetime that ends ``seconds`` after receipt. What is not to last at all has none."""
+    return initial_age + seconds if seconds > 0 else 0.0
 
 
 def _ruled_lifetime(head: ResponseHead, governing: Governing, policy: Policy) -> tuple[Basis, float] | None:
-    """What a rule says, if it has a say in this: only where a response may be remembered unasked."""
-    if head.status not in HEURISTICALLY_CACHEABLE or head.status >= 500:
+    """What a rule says, if it has a say in this: where a response may be remembered unasked, or the origin asks to."""
+    is_explicit = has_explicit_lifetime(head.fields, governing)
+    may_last = is_explicit or governing.directives.public or head.status in HEURISTICALLY_CACHEABLE
+    if head.status >= 500 or not may_last:
         return None
     if head.status >= 400:
         return None if policy.negative_ttl is None else (Basis.RULE_NEGATIVE, policy.negative_ttl)
     if policy.edge_ttl is not None:
         return Basis.RULE, policy.edge_ttl
-    if policy.default_ttl is not None and not has_explicit_lifetime(head.fields, governing):
-        return Basis.RULE_DEFAULT, policy.default_ttl
-    return None
+    if policy.default_ttl is None or is_explicit or _has_pragma_no_cache(head.fields):
+        return None
+    return Basis.RULE_DEFAULT, policy.default_ttl
+
+
+def _has_pragma_no_cache(fields: FieldsView) -> bool:
+    """Whether an origin wrote what means nothing in a response (RFC 9111 §5.4), and yet is no sign of a lifetime."""
+    return "no-cache" in (combined(fields, "pragma") or "").lower()
 
 
 def _corrected_initial_age(
@@ -209,7 +224,7 @@ def _heuristic_lifetime(
     """RFC 9111 §4.2.2: a share of the time since Last-Modified, where the status or ``public`` allows it."""
     if head.status not in HEURISTICALLY_CACHEABLE and not directives.public:
         return 0.0
-    if directives.no_cache or "no-cache" in (combined(head.fields, "pragma") or "").lower():
+    if directives.no_cache or _has_pragma_no_cache(head.fields):
         return 0.0
     value = combined(head.fields, "last-modified")
     modified = None if value is None else parse_http_date(value, response_time)
@@ -223,20 +238,29 @@ def _forbids_stale(directives: ResponseDirectives) -> bool:
     return directives.must_revalidate or directives.proxy_revalidate or directives.no_cache
 
 
-def _stale_windows(
-    directives: ResponseDirectives, policy: Policy, basis: Basis, lifetime: float
-) -> tuple[float, float, float]:
-    """Return grace, if_error and if_unreachable, each in seconds after the lifetime.
+@dataclass(frozen=True, slots=True)
+class _Windows:
+    """Seconds after the lifetime: see ``Freshness``."""
+
+    grace: float = 0.0
+    if_error: float = 0.0
+    if_unreachable: float = 0.0
+    if_gone: float = 0.0
+
+
+def _stale_windows(directives: ResponseDirectives, policy: Policy, basis: Basis, lifetime: float) -> _Windows:
+    """Return the windows for serving stale.
 
     What the origin says counts as it stands, also against a disconnection. The operator's windows prolong a lifetime:
     where there is none, nothing says that the response may ever be reused.
     """
     if _forbids_stale(directives) or not policy.may_be_stale:
-        return 0.0, 0.0, 0.0
+        return _Windows()
     operator_may = directives.s_maxage is None and basis is not Basis.NONE
     grace, if_error = directives.stale_while_revalidate, directives.stale_if_error
-    return (
-        float(grace) if grace is not None else policy.grace * (operator_may and lifetime > 0),
-        float(if_error) if if_error is not None else policy.if_error * (operator_may and lifetime > 0),
-        float(if_error) if if_error is not None else policy.if_unreachable * operator_may,
+    return _Windows(
+        grace=float(grace) if grace is not None else policy.grace * (operator_may and lifetime > 0),
+        if_error=float(if_error) if if_error is not None else policy.if_error * (operator_may and lifetime > 0),
+        if_unreachable=float(if_error) if if_error is not None else policy.if_unreachable * operator_may,
+        if_gone=policy.retain * operator_may,
     )

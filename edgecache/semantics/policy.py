@@ -28,6 +28,11 @@ class Strategy(enum.StrEnum):
         member.cache_control = cache_control
         return member
 
+    @property
+    def is_shareable(self) -> bool:
+        """Whether it lets caches that serve several users store."""
+        return self.cache_control.startswith("public")
+
     IMMUTABLE = "immutable", "public, max-age=31536000, immutable"
     VERSIONED = "versioned", "public, max-age=31536000"
     REVALIDATE = "revalidate", "public, max-age=0, must-revalidate"
@@ -119,6 +124,7 @@ class Policy:
         browser_ttl: ``max-age`` that clients see, whatever it is here; their time runs from delivery.
         tags: tags beside those of the origin; ``{host}`` and ``{1}`` … (path segments) are filled in.
         etag: make an entity tag of the content where the origin sends none.
+        verified: Cache-Control of responses that carry none and whose name is proven to be a digest of their content.
         may_be_stale: whether the operator's windows for stale responses, and ``max-stale``, apply at all.
 
     Unsafe:
@@ -183,6 +189,7 @@ class Policy:
     browser_ttl: float | None = None
     tags: tuple[str, ...] = ()
     etag: bool = False
+    verified: Strategy | None = None
     may_be_stale: bool = True
 
     unsafe_store_set_cookie: bool = False

@@ -69,6 +69,7 @@ class Reason(enum.StrEnum):
     TOO_LARGE = "too-large", "the body exceeds the largest that is stored"
     TRUNCATED = "truncated", "the body broke off"
     TOO_MANY_TAGS = "too-many-tags", "more labels, or longer ones, than are kept: a purge could miss it"
+    DIGEST_MISMATCH = "digest-mismatch", "the content is not what its name says, by a build manifest's word"
     ERROR_KEPT_OUT = "error-kept-out", "a server error does not replace a response that can still be used"
     PURGED = "purged", "purged while it was on its way"
 

@@ -223,10 +223,11 @@ def may_serve_instead(
     freshness = stored.freshness
     if freshness.must_validate:
         return None
-    # A fresh one, whose validation only the request asked for, has negative staleness and always qualifies.
+    # A fresh one, whose validation only the request asked for, has negative staleness and qualifies for any window.
     staleness = -freshness.ttl(now)
     if status is not None and status < 500:
-        return Reason.RETAINED if status in _GONE and staleness < freshness.if_gone else None
+        is_retained = freshness.if_gone > 0 and staleness < freshness.if_gone
+        return Reason.RETAINED if status in _GONE and is_retained else None
     # Within grace it may be served stale without any error (RFC 5861 §3): all the more with one.
     if staleness < max(freshness.if_error, freshness.grace):
         return Reason.IF_ERROR

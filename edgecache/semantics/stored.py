@@ -11,7 +11,8 @@ Invariants
     * Values here are immutable; freshening makes a new value that shares the body.
     * ``fields`` are what was stored: no connection-specific field, ``Date`` always present, ``Age`` and
       ``Content-Length`` absent (they are computed at delivery). ``rendered`` also lacks what is addressed
-      to this cache alone (``storing.consumed_fields``).
+      to this cache alone (``presenting.consumed_fields``), and ``Date`` where it is computed too (``restarts_age``);
+      it alone has the entity tag that was made here (``finishing``).
     * ``body`` is the whole content of ``content_range`` if that is set, else of the whole representation.
 """
 
@@ -79,7 +80,7 @@ class Freshness:
             the fetch took, as far as the operator wants.
         sliding: each use prolongs ``lifetime`` so that at least this remains; 0 does not.
         slides_until: no use prolongs ``lifetime`` beyond this.
-        restarts_age: the time of its clients runs from delivery, by the operator's wish.
+        restarts_age: the time of its clients runs from delivery, by the operator's wish: so do Date and Age.
     """
 
     generated_at: float
@@ -111,7 +112,12 @@ class Freshness:
         return self.lifetime > self.age(now)
 
     def used(self, now: float) -> Freshness:
-        """Return these numbers after a use at ``now``; themselves when that would change less than a tenth."""
+        """Return these numbers after a use at ``now``; themselves when that would change less than a tenth.
+
+        Using what is stale prolongs nothing.
+        """
+        if not self.sliding or not self.is_fresh(now):
+            return self
         wanted = min(self.age(now) + self.sliding, self.slides_until)
         return replace(self, lifetime=wanted) if wanted > self.lifetime + self.sliding / 10 else self
 

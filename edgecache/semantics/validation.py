@@ -15,7 +15,7 @@ from typing import Final
 from edgecache.http.conditional import has_cache_conditions, without_conditions
 from edgecache.http.fields import format_http_date
 from edgecache.http.message import Pair, RequestHead, ResponseHead, fields_of
-from edgecache.semantics import storing
+from edgecache.semantics import finishing, storing
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.stored import Birth, Freshness, StoredResponse
 
@@ -88,6 +88,8 @@ def freshen(
         response_time=response_time,
         selecting=stored.selecting,
     )
+    if (etag := finishing.made_tag(stored)) is not None:
+        freshened = finishing.tagged(freshened, etag)
     if storing.refusal_of_update(request, head, policy) is None:
         return freshened
     unusable = Freshness(freshened.freshness.generated_at, 0.0, must_validate=True, never_stale=True)

@@ -14,6 +14,8 @@ Invariants
     * Lookups behind of one key at the same time are one lookup.
     * ``keep_now`` and ``forget_now`` concern memory alone: what is dropped here because of its age or a purge
       is left to its time to live there.
+    * A response whose freshness was restated since somebody looked it up is still that response: a validation that
+      a use or a soft purge overtook replaces it all the same.
 
 Made by the composition root; called by the engine, on one event loop.
 """
@@ -101,17 +103,24 @@ class TieredStore:
 
     def replace_now(self, old: StoredResponse, new: StoredResponse) -> bool:
         """Put ``new`` in the place of ``old``; False when ``old`` is no longer in memory."""
-        replaced = self.memory.replace_now(old, new)
+        replaced = self.memory.replace_now(self._as_restated(old), new)
         if self._behind is not None:
             self._change(self._replaced(self._behind, old, new))
         return replaced
 
     def remove_now(self, response: StoredResponse) -> bool:
         """Remove a response; False when it was no longer in memory."""
-        removed = self.memory.remove_now(response)
+        removed = self.memory.remove_now(self._as_restated(response))
         if self._behind is not None:
             self._change(self._removed(self._behind, response))
         return removed
+
+    def _as_restated(self, response: StoredResponse) -> StoredResponse:
+        """Return a response as it is in memory now."""
+        for stored in self.memory.lookup_now(response.key):
+            if stored is response or replace(stored, freshness=response.freshness) == response:
+                return stored
+        return response
 
     # Behind.
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgecache.app import compose
 from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Redis, Server
+from edgecache.engine.cache import eagerness
 from edgecache.purging.distributed import boottime
 from edgecache.semantics.rules import Rule
 from tests.scenarios.rig import ClientResponse, fetch
@@ -30,6 +31,7 @@ async def edge_before(
     redis: Mapping[str, Any] | None = None,
     rules: Iterable[Rule] = (),
     steady: Callable[[], float] = boottime,
+    luck: Callable[[], float] = eagerness,
 ) -> AsyncIterator[RunningEdge]:
     """Run an edge in front of ``urls``; the mappings are keys of the tables of the same names."""
     config = Config(
@@ -41,7 +43,7 @@ async def edge_before(
         log=Log(access="off"),
         rules=tuple(rules),
     )
-    parts = await compose(config, clock=clock, steady=steady)
+    parts = await compose(config, clock=clock, steady=steady, luck=luck)
     try:
         yield RunningEdge(parts, int(parts.public.addresses[0].rpartition(":")[2]))
     finally:

@@ -10,7 +10,9 @@ import pytest
 
 from edgecache.app import compose
 from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Server
+from edgecache.semantics.rules import Match, Rule
 from tests.faults.redis_server import RedisServer
+from tests.scenarios.composed import edge_before
 from tests.scenarios.rig import FakeClock, ScriptedOrigin
 from tests.scenarios.running import RunningEdge, StartEdge
 from tests.scenarios.shared import StartShared, SteadyClock, edges_sharing
@@ -46,6 +48,18 @@ async def start_edge(origin: ScriptedOrigin, clock: FakeClock) -> AsyncIterator[
             parts = await compose(config, clock=clock)
             running.push_async_callback(parts.close)
             return RunningEdge(parts, int(parts.public.addresses[0].rpartition(":")[2]))
+
+        yield start
+
+
+@pytest.fixture
+async def ruled(origin: ScriptedOrigin, clock: FakeClock) -> AsyncIterator[StartEdge]:
+    """Start an edge under one rule, which is for everything unless a ``Match`` is given; keywords are its settings."""
+    async with AsyncExitStack() as running:
+
+        async def start(match: Match | None = None, /, **settings: object) -> RunningEdge:
+            rule = Rule(name="the rule", match=match or Match(), settings=settings)
+            return await running.enter_async_context(edge_before(origin.url, clock=clock, rules=[rule]))
 
         yield start
 

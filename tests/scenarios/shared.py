@@ -38,15 +38,18 @@ class SteadyClock:
 
 @contextlib.asynccontextmanager
 async def edges_sharing(
-    server: RedisServer, origin: ScriptedOrigin, clock: FakeClock, steady: SteadyClock
+    server: RedisServer, origin: ScriptedOrigin, clock: FakeClock, steady: SteadyClock, **settings: Any
 ) -> AsyncIterator[StartShared]:
-    """Start edges that share ``server``; keywords are keys of the ``cache`` table, ``redis`` is a table."""
+    """Start edges that share ``server``; keywords are keys of the ``cache`` table, ``redis`` is a table.
+
+    ``settings`` are those of ``edge_before``.
+    """
     edges: list[RunningEdge] = []
     async with AsyncExitStack() as running:
 
         async def start(*, redis: dict[str, Any] | None = None, **cache: Any) -> RunningEdge:
             table = {"url": server.url, "secret": SECRET, "budget": 1.0, **(redis or {})}
-            edge = edge_before(origin.url, clock=clock, steady=steady, cache=cache, redis=table)
+            edge = edge_before(origin.url, clock=clock, steady=steady, cache=cache, redis=table, **settings)
             edges.append(await running.enter_async_context(edge))
             steady.advance(11)  # so long the first epoch has to be known before the registry counts as complete
             for each in edges:

@@ -9,6 +9,7 @@ import pytest
 
 import edgecache.engine
 from edgecache.http.message import RequestHead
+from edgecache.semantics.finishing import Examined, finished
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import decide, may_serve_instead
@@ -24,6 +25,11 @@ def _decided(asked: RequestHead, *lines: str, age: float = 0) -> Reason:
 
 def _varied() -> Reason:
     return decide(request(), [stored(FRESH, "Vary: X", of=request("X: 1"))], Policy(), NOW).reason
+
+
+def _finished() -> Reason | None:
+    made = finished(stored(FRESH), Examined(is_as_named=False), Policy())
+    return made if isinstance(made, Reason) else None
 
 
 SEMANTICS: dict[Reason, Reason | None] = {
@@ -57,6 +63,7 @@ SEMANTICS: dict[Reason, Reason | None] = {
     Reason.RETAINED: may_serve_instead(stored(FRESH, policy=Policy(retain=60)), NOW + 61, status=404),
     Reason.TYPE_MISMATCH: refusal("Content-Type: text/html", FRESH, of=request(target="/a.js")),
     Reason.UNKEYED_FIELD: refusal(FRESH, of=request("X-Debug: 1")),
+    Reason.DIGEST_MISMATCH: _finished(),
     Reason.TOO_MANY_TAGS: refusal(f'Cache-Groups: "{"x" * 129}"'),
 }
 

@@ -112,6 +112,22 @@ async def test_what_is_kept_restated_or_forgotten_is_so_in_memory_alone(tiers: T
     assert shared.lookup_now(key("a")) == ()
 
 
+@pytest.mark.parametrize("freshness", [{"lifetime": 90.0}, {"lifetime": 0.0, "immutable": False}])
+async def test_what_was_restated_meanwhile_is_still_what_is_replaced_or_removed(
+    tiers: TieredStore, freshness: dict[str, Any]
+) -> None:
+    """By a use that prolonged it, or by a soft purge."""
+    old, new = response(), response(status=203)
+    for change in (lambda: tiers.replace_now(old, new), lambda: tiers.remove_now(old)):
+        tiers.keep_now(old)
+        assert tiers.restate_now(old, replace(old, freshness=replace(old.freshness, **freshness)))
+        assert change()
+        assert tiers.lookup_now(key("a")) in ((), (new,))
+        tiers.forget_now(new)
+    tiers.keep_now(response(response_time=2000.0))
+    assert not tiers.replace_now(old, new)
+
+
 async def test_a_replacement_reaches_what_is_behind(tiers: TieredStore, shared: Shared) -> None:
     old, new = response(), response(status=203)
     tiers.put_now(old)
