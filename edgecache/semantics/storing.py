@@ -29,7 +29,7 @@ from edgecache.semantics.freshness import (
     is_of_a_rule,
     own_via,
 )
-from edgecache.semantics.guards import type_contradicts
+from edgecache.semantics.guards import is_ambiguous, path_of, type_contradicts
 from edgecache.semantics.key import cookies, url_of
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
@@ -170,6 +170,10 @@ def _sets_a_cookie(case: Case) -> bool:
     return "set-cookie" in case.head.fields and not case.policy.unsafe_store_set_cookie
 
 
+def _has_no_name(case: Case) -> bool:
+    return is_ambiguous(path_of(case.request.target))
+
+
 def _is_mistyped(case: Case) -> bool:
     return not case.policy.unsafe_ignore_content_type and type_contradicts(case.request, case.head)
 
@@ -220,6 +224,7 @@ CHECKS: Final[tuple[tuple[Reason, Callable[[Case], bool]], ...]] = (
     (Reason.REQUEST_NO_STORE, _is_asked_not_to),
     (Reason.AUTHORIZATION, _is_authenticated),
     (Reason.SET_COOKIE, _sets_a_cookie),
+    (Reason.AMBIGUOUS_PATH, _has_no_name),
     (Reason.TYPE_MISMATCH, _is_mistyped),
     (Reason.UNKEYED_FIELD, _may_depend_on_fields),
     (Reason.REQUEST_COOKIE, _may_depend_on_cookies),
