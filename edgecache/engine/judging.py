@@ -72,16 +72,18 @@ def judge(
     """
     policy = asked.on(response.head)
     head = presenting.amended(request, response.head, policy)
+    governing = freshness.govern(head.fields, policy)
+    numbers = freshness.assess(head, governing, policy, request_time=request_time, response_time=response_time)
+    objections = storing.objections(request, head, governing, numbers, policy, response.head)
     reason = _kept_out(request, head, instead, response_time)
     if reason is None and response.framing is Framing.CLOSE:
         reason = Reason.CLOSE_DELIMITED
-    if reason is None:
-        governing = freshness.govern(head.fields, policy)
-        numbers = freshness.assess(head, governing, policy, request_time=request_time, response_time=response_time)
-        reason = storing.refusal(request, head, governing, numbers, policy, response.head)
+    if reason is None and objections:
+        reason = objections[0]
     if reason is None and response.content_length is not None:
         reason = storing.refusal_of_body(head, response.content_length, policy)
-    return Judgement(policy, head, presenting.shown_head(head, policy, reason), reason)
+    is_by_rule = "cache-control" in head.fields and "cache-control" not in response.head.fields
+    return Judgement(policy, head, presenting.shown_head(head, policy, objections, is_by_rule=is_by_rule), reason)
 
 
 def _kept_out(request: RequestHead, head: ResponseHead, stored: StoredResponse | None, now: float) -> Reason | None:

@@ -19,7 +19,7 @@ from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.origin.base import OriginResponse
 from edgecache.purging.selector import Kind, Selector
 from edgecache.purging.verdict import Verdict
-from edgecache.semantics import freshness, invalidation, key, presenting, storing, validation
+from edgecache.semantics import freshness, invalidation, key, storing, validation
 from edgecache.semantics.reason import Reason
 from edgecache.stores.body import MemoryBody
 
@@ -60,9 +60,8 @@ async def forward_head(parts: Parts, exchange: Exchange, plan: Plan, reason: Rea
         parts.store.remove_now(stored)
     exchange.result, exchange.reason = "miss", Reason.METHOD
     status = Status(FWD[reason], unlike_200(response.head.status), detail=Reason.METHOD)
-    policy = plan.asked.on(response.head)
-    shown = presenting.shown_head(presenting.amended(plan.head, response.head, policy), policy)
-    return deliver.passed(exchange, response, shown, status, parts.policy, now)
+    judged = judge(plan.head, plan.asked, response, request_time=sent_at, response_time=now)
+    return deliver.passed(exchange, response, judged.shown, status, parts.policy, now)
 
 
 async def pass_through(parts: Parts, exchange: Exchange, reason: Reason) -> Delivery:

@@ -9,7 +9,10 @@ Theory
     not to either.
 
     ``extension_of`` is what rules match by; the guard looks more widely, so that no rule's idea of a name can slip
-    past it: percent-encoding is undone, and an extension before a delimiter counts.
+    past it: percent-encoding is undone as often as servers in a row might, and an extension before a delimiter counts.
+
+    A path that servers read differently has no name to go by: ``/static/..%2faccount`` is below ``/static/`` to a rule
+    and the account to an origin. No client sends dot segments unless told to; nothing under such a path is stored.
 
 Pure; called by ``semantics.storing``, ``semantics.presenting`` and whoever looks for what was stored before.
 """
@@ -24,38 +27,58 @@ from edgecache.http.fields import combined
 from edgecache.http.memo import memoised
 from edgecache.http.message import FieldsView, RequestHead, ResponseHead
 
-__all__ = ["extension_of", "media_type", "path_of", "type_contradicts"]
+__all__ = ["extension_of", "is_ambiguous", "media_type", "path_of", "type_contradicts"]
 
-_SCRIPT: Final = (r"(?:text|application)/(?:x-)?(?:javascript|ecmascript)",)
+# Types that pages and interfaces answer with are no archive's and no document's, whatever the first word says.
+_DATA: Final = (
+    r"(?:application|binary)/(?!(?:[\w.-]+\+)?(?:json|xml)\b|xhtml|(?:x-)?(?:javascript|ecmascript))[\w.+-]+",
+)
 _BINARY: Final = (r"(?:application|binary)/octet-stream",)
+_SCRIPT: Final = (r"(?:text|application)/(?:x-)?(?:javascript|ecmascript)",)
 _IMAGE: Final = (r"image/[\w.+-]+", *_BINARY)
 _FONT: Final = (r"font/[\w.+-]+", r"application/(?:x-)?font[\w.+-]*", r"application/vnd\.ms-fontobject", *_BINARY)
 _MEDIA: Final = (r"(?:video|audio)/[\w.+-]+", r"application/(?:ogg|mp4|vnd\.apple\.mpegurl|x-mpegurl)", *_BINARY)
 _JSON: Final = (r"application/(?:[\w.-]+\+)?json", r"text/json")
-_ARCHIVE: Final = (r"application/[\w.+-]+", *_BINARY)
+_XML: Final = (r"(?:application|text)/(?!xhtml)(?:[\w.-]+\+)?xml",)
 
+_COMPRESSED: Final = ("gz", "br", "zst", "bz2", "xz")
 _TYPES: Final = {
     **dict.fromkeys(("js", "mjs", "cjs"), _SCRIPT),
     "css": (r"text/css",),
     "map": (*_JSON, r"text/plain", *_BINARY),
-    **dict.fromkeys(("json", "webmanifest"), (*_JSON, r"application/manifest\+json")),
+    **dict.fromkeys(("json", "webmanifest", "jsonld", "geojson"), _JSON),
     "wasm": (r"application/wasm", *_BINARY),
-    "svg": (r"image/svg\+xml",),
-    **dict.fromkeys(("png", "jpg", "jpeg", "gif", "webp", "avif", "ico", "bmp", "tif", "tiff", "heic", "jxl"), _IMAGE),
+    **dict.fromkeys(("svg", "svgz"), (r"image/svg\+xml",)),
+    **dict.fromkeys(("png", "jpg", "jpeg", "gif", "webp", "avif", "ico", "cur", "bmp", "tif", "tiff"), _IMAGE),
+    **dict.fromkeys(("heic", "heif", "jxl", "apng", "pict"), _IMAGE),
     **dict.fromkeys(("woff", "woff2", "ttf", "otf", "eot"), _FONT),
-    **dict.fromkeys(("mp4", "webm", "ogg", "ogv", "mov", "mp3", "m4a", "wav", "flac", "aac", "m3u8"), _MEDIA),
-    "pdf": (r"application/pdf", *_BINARY),
-    "csv": (r"text/csv", r"text/plain", r"application/csv", *_BINARY),
+    **dict.fromkeys(("mp4", "m4v", "m4s", "webm", "ogg", "ogv", "mov", "avi", "mkv", "wmv", "flv", "mpg"), _MEDIA),
+    **dict.fromkeys(("mpeg", "3gp", "mp3", "m4a", "oga", "opus", "weba", "wav", "flac", "aac", "m3u8", "pls"), _MEDIA),
+    **dict.fromkeys(("mid", "midi", "aif", "aiff"), _MEDIA),
+    "mpd": (r"application/dash\+xml", *_BINARY),
+    "vtt": (r"text/vtt",),
+    "csv": (r"text/csv", r"text/plain", r"application/csv", r"application/vnd\.ms-excel", *_BINARY),
     "txt": (r"text/plain",),
-    **dict.fromkeys(("xml", "rss", "atom"), (r"(?:application|text)/(?:[\w.-]+\+)?xml",)),
-    **dict.fromkeys(("zip", "gz", "bz2", "xz", "zst", "br", "tar", "7z", "jar", "exe", "dmg", "apk", "iso"), _ARCHIVE),
+    "rtf": (r"text/rtf", *_DATA),
+    **dict.fromkeys(("xml", "rss", "atom"), _XML),
+    **dict.fromkeys(("pdf", "doc", "docx", "xls", "xlsx", "ppt", "pptx", "odt", "ods", "odp", "epub", "ps"), _DATA),
+    **dict.fromkeys((*_COMPRESSED, "zip", "tar", "tgz", "7z", "rar", "jar", "class", "bin", "exe", "dll"), _DATA),
+    **dict.fromkeys(("dmg", "apk", "iso", "img", "msi", "deb", "rpm", "swf", "torrent"), _DATA),
+    "eps": (r"image/[\w.+-]+", *_DATA),
 }
 """Extension -> the media types that content of such a name has."""
 
 _AGREES: Final = {extension: re.compile("|".join(types)) for extension, types in _TYPES.items()}
-_SAID: Final = re.compile(rf"\.({'|'.join(sorted(_TYPES, key=len, reverse=True))})(?![A-Za-z0-9])", re.IGNORECASE)
+_SAID: Final = re.compile(rf"\.({'|'.join(sorted(_TYPES, key=len, reverse=True))})(?![A-Za-z0-9_-])", re.IGNORECASE)
 _EXTENSION: Final = re.compile(r"[^/]\.([A-Za-z0-9]{1,12})\Z")
+_PAGES: Final = frozenset({"html", "htm", "xhtml", "shtml"})
+"""Extensions of pages, also of those about ``app.js`` that are called ``app.js.html``."""
 _MEDIA_TYPE: Final = re.compile(r"[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:;|\Z)")
+
+_MOST_DECODINGS: Final = 3
+_DOT_SEGMENT: Final = re.compile(r"(?:\A|[/\\])\.\.?(?:;[^/\\]*)?(?:[/\\]|\Z)")
+_CONTROL_OR_OVERLONG: Final = re.compile(r"[\x00-\x1f\x7f]|\xc0[\xae\xaf]|\xc1\x9c")
+"""Where C strings and lines end, and dots and slashes in two bytes, which no encoder of UTF-8 writes."""
 
 
 def path_of(target: str) -> str:
@@ -80,13 +103,32 @@ def type_contradicts(request: RequestHead, head: ResponseHead) -> bool:
     """Whether a successful response is not what the name in the target says. Without a type it is nothing."""
     if not 200 <= head.status < 300 or head.status == 204:
         return False
-    said = _said_type(path_of(request.target))
-    return said != "" and _AGREES[said].fullmatch(media_type(head.fields)) is None
+    said = _said_types(path_of(request.target))
+    return said != () and not any(_AGREES[each].fullmatch(media_type(head.fields)) for each in said)
 
 
 @memoised
-def _said_type(path: str) -> str:
-    """Return the last extension in a path's last segment that says a type, also before a delimiter."""
-    last = unquote(path).rpartition("/")[2]
-    found = _SAID.findall(last)
-    return found[-1].lower() if found else ""
+def is_ambiguous(path: str) -> bool:
+    """Whether servers read a path differently: it has dot segments, control characters or overlong dots in it."""
+    return any(_DOT_SEGMENT.search(text) or _CONTROL_OR_OVERLONG.search(text) for text in _readings(path))
+
+
+@memoised
+def _said_types(path: str) -> tuple[str, ...]:
+    """Return the last extension in a path's last segment that says a type, also before a delimiter.
+
+    Of ``app.js.br`` both: it may be named for what it is, or for what it is encoded in.
+    """
+    last = re.split(r"[/\\]", _readings(path)[-1])[-1]
+    if extension_of(last) in _PAGES:
+        return ()
+    found = [each.lower() for each in _SAID.findall(last)]
+    return tuple(found[-2:]) if found and found[-1] in _COMPRESSED else tuple(found[-1:])
+
+
+def _readings(path: str) -> list[str]:
+    """Return a path as servers may see it: as it is, and decoded once and again. Bytes are characters (latin-1)."""
+    readings = [path]
+    while len(readings) <= _MOST_DECODINGS and (text := unquote(readings[-1], "latin-1")) != readings[-1]:
+        readings.append(text)
+    return readings

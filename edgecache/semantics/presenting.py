@@ -3,25 +3,27 @@
 Theory
     A head passes here twice. ``amended`` is what rules make of it before it is judged: the Cache-Control that a
     strategy gives to a response without any, and no cookies where they are stripped; what follows treats it as the
-    origin's word. ``shown`` is what of the result goes on: without what was addressed to this cache alone, with the
-    lifetime that is meant for clients, and never with a promise that its status or its type belies.
+    origin's word, but where the question is whether one user's response may be given to others. ``shown`` is what of
+    the result goes on: without what was addressed to this cache alone, with the lifetime that is meant for clients, and
+    never with a promise that its status or its type belies.
 
     A client's clock starts at Date as much as at Age (RFC 9111 §4.2.3). So where ``browser_ttl`` gives clients a time
     of their own, which runs from delivery, both are left out here and made anew for each of them.
 
 Invariants
     * What is stored is what was judged; what is shown is made of it anew each time a response is stored.
-    * ``private``, ``no-store`` and ``no-cache`` are never shown as less.
-    * No strategy calls shareable what was asked for with credentials, sets a cookie, or has a status whose responses
-      may only be kept when the origin says so.
-    * A failure is never shown with a longer lifetime than the origin gave it.
+    * ``private``, ``no-store`` and ``no-cache`` are never shown as less, and no failure is shown to live longer than
+      its origin said.
+    * What may be one user's is called ``private`` wherever what is shown is not the origin's own word. No strategy
+      calls shareable what was asked for with credentials, sets a cookie, or has a status whose responses may only be
+      kept when the origin says so.
 
 Pure; called by the engine, by ``semantics.storing`` and by ``semantics.freshness``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from edgecache.http.cache_control import ResponseDirectives, parse_response
@@ -36,6 +38,17 @@ from edgecache.semantics.selection import vary_names
 __all__ = ["amended", "consumed_fields", "is_encodable", "restarts", "shown", "shown_head"]
 
 _LIFETIMES: Final = frozenset({"max-age", "s-maxage", "immutable", "stale-while-revalidate", "stale-if-error"})
+_NOT_FOR_OTHERS: Final = frozenset(
+    {
+        Reason.AMBIGUOUS_PATH,
+        Reason.AUTHORIZATION,
+        Reason.REQUEST_COOKIE,
+        Reason.SET_COOKIE,
+        Reason.TYPE_MISMATCH,
+        Reason.UNKEYED_FIELD,
+    }
+)
+"""What says that a response may be meant for the one who asked."""
 
 
 _ONLY_OF_SUCCESSES: Final = frozenset({"immutable"})
@@ -71,21 +84,37 @@ _SHAREABLE: Final = frozenset({200, 203, 204, 206})
 """Successes that may be stored without the origin's asking for it (RFC 9110 §15.1)."""
 
 
-def shown_head(head: ResponseHead, policy: Policy, refusal: Reason | None = None) -> ResponseHead:
-    """Return the head as clients get it; ``refusal`` is why it is not stored."""
-    return ResponseHead(head.status, fields_of(shown(head.status, head.fields.items(), policy, refusal)))
+def shown_head(
+    head: ResponseHead, policy: Policy, objections: Collection[Reason] = (), *, is_by_rule: bool = False
+) -> ResponseHead:
+    """Return the head as clients get it.
+
+    ``objections`` are all that speaks against storing it; ``is_by_rule`` says that Cache-Control is a rule's.
+    """
+    pairs = tuple(head.fields.items())
+    replacing = _cache_control(head.status, pairs, policy, objections, is_by_rule=is_by_rule)
+    fields = _shown(head.status, pairs, policy, replacing, is_limited=_is_limited(head, objections))
+    return ResponseHead(head.status, fields_of(fields))
 
 
-def shown(status: int, pairs: Iterable[Pair], policy: Policy, refusal: Reason | None = None) -> Iterator[Pair]:
-    """Yield the fields that clients get."""
+def shown(status: int, pairs: Iterable[Pair], policy: Policy) -> Iterator[Pair]:
+    """Yield the fields of a stored response that clients get."""
     pairs = tuple(pairs)
-    replacing = _cache_control(status, pairs, policy, refusal)
-    consumed = consumed_fields(policy)
-    left_out = consumed if replacing is None else consumed | {"cache-control", "expires", "pragma"}
-    if replacing is not None and restarts(status, fields_of(pairs), policy):
-        left_out |= {"age", "date"}
+    replacing = _cache_control(status, pairs, policy)
+    return _shown(status, pairs, policy, replacing, is_limited=status >= 300)
+
+
+def _shown(
+    status: int, pairs: tuple[Pair, ...], policy: Policy, replacing: str | None, *, is_limited: bool
+) -> Iterator[Pair]:
+    fields = fields_of(pairs)
+    left_out = consumed_fields(policy)
+    if replacing is not None:
+        left_out |= {"cache-control", "expires", "pragma"}
+        left_out |= {"age", "date"} if restarts(status, fields, policy) else set()
     for name, value in pairs:
-        if name.lower() not in left_out:
+        is_for_others = is_limited and replacing is not None and _is_targeted(name.lower())
+        if name.lower() not in left_out and not is_for_others:
             yield name, value
     if replacing is not None:
         yield "Cache-Control", replacing
@@ -112,6 +141,16 @@ def _is_restricted(directives: ResponseDirectives) -> bool:
     return directives.private or directives.no_store or directives.no_cache
 
 
+def _is_limited(head: ResponseHead, objections: Collection[Reason]) -> bool:
+    """Whether what replaces Cache-Control is a limit, for every cache on the way, and not a wish for browsers."""
+    return head.status >= 300 or not _NOT_FOR_OTHERS.isdisjoint(objections)
+
+
+def _is_targeted(name: str) -> bool:
+    """Whether a field speaks to some caches alone (RFC 9213), and overrules Cache-Control there."""
+    return name.endswith("-cache-control") or name == "surrogate-control"
+
+
 def consumed_fields(policy: Policy) -> frozenset[str]:
     """Return the names, lower case, of response fields that are addressed to this cache alone and end here.
 
@@ -121,16 +160,34 @@ def consumed_fields(policy: Policy) -> frozenset[str]:
     return frozenset(names | {"surrogate-control"} if policy.surrogate_control else names)
 
 
-def _cache_control(status: int, pairs: tuple[Pair, ...], policy: Policy, refusal: Reason | None) -> str | None:
+def _cache_control(
+    status: int,
+    pairs: tuple[Pair, ...],
+    policy: Policy,
+    objections: Collection[Reason] = (),
+    *,
+    is_by_rule: bool = False,
+) -> str | None:
     """Return what Cache-Control is replaced by; None when it stays as it is."""
-    if refusal is Reason.TYPE_MISMATCH:
+    if Reason.TYPE_MISMATCH in objections:
         return "no-store"
     fields = fields_of(pairs)
     directives = parse_response(fields)
     if _is_restricted(directives):
         return None
-    if 200 <= status < 300:
-        return None if policy.browser_ttl is None else _with_lifetime(pairs, int(policy.browser_ttl))
+    replacing = ", ".join(_all_but(pairs, frozenset())) if is_by_rule else None
+    if not 200 <= status < 300:
+        replacing = _of_failure(status, fields, directives, pairs, policy)
+    elif policy.browser_ttl is not None:
+        replacing = _with_lifetime(pairs, int(policy.browser_ttl))
+    is_personal = not _NOT_FOR_OTHERS.isdisjoint(objections)
+    return _privately(replacing) if is_personal and replacing is not None else replacing
+
+
+def _of_failure(
+    status: int, fields: FieldsView, directives: ResponseDirectives, pairs: tuple[Pair, ...], policy: Policy
+) -> str | None:
+    """Only a success can be immutable; and what is not kept for long here is not kept for long elsewhere."""
     bounded = None if policy.max_ttl is None else _bounded(status, fields, directives, policy.max_ttl)
     if bounded is not None:
         return _with_lifetime(pairs, int(bounded))
@@ -152,7 +209,16 @@ def _with_lifetime(pairs: tuple[Pair, ...], seconds: int) -> str:
     return ", ".join([*_all_but(pairs, _LIFETIMES), f"max-age={seconds}"])
 
 
+def _privately(directives: str) -> str:
+    kept = [part for part in split_list(directives) if _name(part) not in ("public", "s-maxage")]
+    return ", ".join(["private", *kept])
+
+
+def _name(directive: str) -> str:
+    return directive.partition("=")[0].strip().lower()
+
+
 def _all_but(pairs: tuple[Pair, ...], names: frozenset[str]) -> list[str]:
     lines = [value for name, value in pairs if name.lower() == "cache-control"]
     parts = [part for line in lines for part in split_list(line)]
-    return [part for part in parts if part.partition("=")[0].strip().lower() not in names]
+    return [part for part in parts if _name(part) not in names]

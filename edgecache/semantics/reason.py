@@ -59,6 +59,7 @@ class Reason(enum.StrEnum):
     PRIVATE = "private", "the response is for one user (RFC 9111 §5.2.2.7)"
     AUTHORIZATION = "authorization", "the request was authenticated and the response does not allow sharing (§3.5)"
     SET_COOKIE = "set-cookie", "the response sets a cookie, which would be replayed to everybody"
+    AMBIGUOUS_PATH = "ambiguous-path", "the path has dot segments or control characters, which servers read differently"
     TYPE_MISMATCH = "type-mismatch", "the content is not of the type that the name says (cache deception)"
     UNKEYED_FIELD = "unkeyed-field", "the request had a field that may have changed the response, and selects nothing"
     REQUEST_COOKIE = "request-cookie", "the request had a cookie and the response no explicit lifetime"

@@ -1,7 +1,7 @@
 """Storing (RFC 9111 §3): may a response be kept, and what of it.
 
-Doubt means not stored. ``CHECKS`` lists what can speak against; ``refusal`` returns the first that does, None when
-nothing does. ``make`` builds the value that a store keeps.
+Doubt means not stored. ``CHECKS`` lists what can speak against; ``objections`` returns what does.
+``make`` builds the value that a store keeps.
 
 Rules may make a response live longer than its origin said, or give it directives that it did not have. Neither is the
 origin's leave to give one user's response to others: that is looked for in what the origin itself sent.
@@ -29,7 +29,7 @@ from edgecache.semantics.freshness import (
     is_of_a_rule,
     own_via,
 )
-from edgecache.semantics.guards import type_contradicts
+from edgecache.semantics.guards import is_ambiguous, path_of, type_contradicts
 from edgecache.semantics.key import cookies, url_of
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
@@ -43,6 +43,7 @@ __all__ = [
     "answers_a_get",
     "luck_of",
     "make",
+    "objections",
     "of_partial",
     "refusal",
     "refusal_of_body",
@@ -93,6 +94,22 @@ class Case:
         return self.governing if self.sent is self.head else govern(self.sent.fields, self.policy)
 
 
+def objections(
+    request: RequestHead,
+    head: ResponseHead,
+    governing: Governing,
+    freshness: Freshness,
+    policy: Policy,
+    sent: ResponseHead | None = None,
+) -> tuple[Reason, ...]:
+    """Return everything that speaks against storing the response (RFC 9111 §3), what is most telling first.
+
+    ``sent`` is the head as the origin sent it, when rules have amended it.
+    """
+    case = Case(request, head, governing, freshness, policy, sent or head)
+    return tuple(reason for reason, speaks_against in CHECKS if speaks_against(case))
+
+
 def refusal(
     request: RequestHead,
     head: ResponseHead,
@@ -101,12 +118,8 @@ def refusal(
     policy: Policy,
     sent: ResponseHead | None = None,
 ) -> Reason | None:
-    """Return why the response must not be stored (RFC 9111 §3), or None.
-
-    ``sent`` is the head as the origin sent it, when rules have amended it.
-    """
-    case = Case(request, head, governing, freshness, policy, sent or head)
-    return next((reason for reason, speaks_against in CHECKS if speaks_against(case)), None)
+    """Return why the response must not be stored, or None: the first of ``objections``."""
+    return next(iter(objections(request, head, governing, freshness, policy, sent)), None)
 
 
 def refusal_of_update(request: RequestHead, head: ResponseHead, policy: Policy) -> Reason | None:
@@ -170,6 +183,10 @@ def _sets_a_cookie(case: Case) -> bool:
     return "set-cookie" in case.head.fields and not case.policy.unsafe_store_set_cookie
 
 
+def _has_no_name(case: Case) -> bool:
+    return is_ambiguous(path_of(case.request.target))
+
+
 def _is_mistyped(case: Case) -> bool:
     return not case.policy.unsafe_ignore_content_type and type_contradicts(case.request, case.head)
 
@@ -220,6 +237,7 @@ CHECKS: Final[tuple[tuple[Reason, Callable[[Case], bool]], ...]] = (
     (Reason.REQUEST_NO_STORE, _is_asked_not_to),
     (Reason.AUTHORIZATION, _is_authenticated),
     (Reason.SET_COOKIE, _sets_a_cookie),
+    (Reason.AMBIGUOUS_PATH, _has_no_name),
     (Reason.TYPE_MISMATCH, _is_mistyped),
     (Reason.UNKEYED_FIELD, _may_depend_on_fields),
     (Reason.REQUEST_COOKIE, _may_depend_on_cookies),

@@ -77,7 +77,7 @@ def refusal(
 ) -> Reason | None:
     """Return why a response is not stored, or None; rules have amended it as ``policy`` says."""
     sent = response(*lines, status=status)
-    head = presenting.amended(sent, policy)
+    head = presenting.amended(of or request(), sent, policy)
     governing = govern(head.fields, policy)
     numbers = assess(head, governing, policy, request_time=at, response_time=at)
     return storing.refusal(of or request(), head, governing, numbers, policy, sent)

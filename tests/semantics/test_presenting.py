@@ -23,7 +23,9 @@ OTHERS = [strategy for strategy in Strategy if not strategy.is_shareable]
 
 def seen(*lines: str, status: int = 200, policy: Policy, reason: Reason | None = None) -> str | None:
     """Return the Cache-Control that clients see."""
-    return shown_head(response(*lines, status=status), policy, reason).fields.get("cache-control")
+    return shown_head(response(*lines, status=status), policy, () if reason is None else (reason,)).fields.get(
+        "cache-control"
+    )
 
 
 # ----------------------------------------------------------------------------------------------------- strategies

@@ -61,6 +61,7 @@ SEMANTICS: dict[Reason, Reason | None] = {
     Reason.TOO_LARGE: refusal_of_body(response(), 1, Policy(max_object=0)),
     Reason.EARLY: decide(request(), [stored(FRESH, policy=Policy(early=1.0), delay=1.0)], Policy(), NOW, 61.0).reason,
     Reason.RETAINED: may_serve_instead(stored(FRESH, policy=Policy(retain=60)), NOW + 61, status=404),
+    Reason.AMBIGUOUS_PATH: refusal(FRESH, of=request(target="/static/..%2faccount")),
     Reason.TYPE_MISMATCH: refusal("Content-Type: text/html", FRESH, of=request(target="/a.js")),
     Reason.UNKEYED_FIELD: refusal(FRESH, of=request("X-Debug: 1")),
     Reason.DIGEST_MISMATCH: _finished(),

@@ -10,8 +10,7 @@ from edgecache.semantics.policy import DEFAULT, Policy, Strategy
 from edgecache.semantics.presenting import consumed_fields
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Selecting
-from edgecache.semantics.storing import UNDERSTOOD, answers_a_get, of_partial, refusal_of_body
-from edgecache.semantics.storing import refusal as refusal_of
+from edgecache.semantics.storing import UNDERSTOOD, answers_a_get, objections, of_partial, refusal_of_body
 from edgecache.stores.body import MemoryBody
 from tests.semantics import messages
 from tests.semantics.build import BIRTH, BODY, NOW, date, refusal, request, response, stored
@@ -321,7 +320,7 @@ def test_nothing_personal_is_stored_whatever_else_the_message_says(
 ) -> None:
     governing = govern(head.fields, policy)
     numbers = assess(head, governing, policy, request_time=NOW, response_time=NOW)
-    if refusal_of(of, head, governing, numbers, policy) is not None:
+    if objections(of, head, governing, numbers, policy):
         return
     directives = governing.directives
     assert not directives.private
@@ -345,4 +344,4 @@ def test_a_forbidding_line_forbids_whatever_stands_beside_it(of: RequestHead, he
         forbidden = ResponseHead(head.status, fields_of(worse.items()))
         governing = govern(forbidden.fields, policy)
         numbers = assess(forbidden, governing, policy, request_time=NOW, response_time=NOW)
-        assert refusal_of(of, forbidden, governing, numbers, policy) is not None
+        assert objections(of, forbidden, governing, numbers, policy)
