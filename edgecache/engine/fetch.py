@@ -130,7 +130,7 @@ class Fetcher:
         request_time = self._clock()
         try:
             response = await self.send(plan.outgoing(), plan.content, exchange, on_interim)
-            while self._may_be_elsewhere(plan, response):
+            if self._may_be_elsewhere(plan, response):
                 response.close()
                 response = await self.send(plan.outgoing(), plan.content, exchange, on_interim)
         except OriginError as error:
