@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgecache.engine.exchange import Exchange
+from edgecache.engine.plan import Plan
 from edgecache.http.message import RequestHead, ResponseHead, fields_of
 from edgecache.origin.base import Framing, OriginResponse
 from edgecache.semantics import freshness, presenting, storing, validation
@@ -16,7 +18,7 @@ from edgecache.semantics.reuse import may_serve_instead
 from edgecache.semantics.rules import Applied
 from edgecache.semantics.stored import StoredResponse
 
-__all__ = ["Judgement", "judge", "policy_of_update"]
+__all__ = ["Filling", "Judgement", "judge", "policy_of_update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,20 @@ class Judgement:
     head: ResponseHead
     shown: ResponseHead
     refusal: Reason | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A response whose body is to be stored: why it came and what holds for it, what clients see, what is stored.
+
+    ``exchange`` is that of the request that brought it.
+    """
+
+    plan: Plan
+    policy: Policy
+    shown: ResponseHead
+    prototype: StoredResponse
+    exchange: Exchange
 
 
 def judge(

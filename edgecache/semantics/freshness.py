@@ -105,6 +105,7 @@ def assess(
     has_validator = "etag" in head.fields or "last-modified" in head.fields
     must_validate = directives.no_cache and not policy.unsafe_ignore_no_cache
     is_success = 200 <= head.status < 300
+    is_of_release = policy.by_release and head.status < 400
     slides = policy.sliding if is_success and lifetime > 0 and not must_validate else 0.0
     return Freshness(
         generated_at=response_time - initial_age,
@@ -112,12 +113,12 @@ def assess(
         grace=grace,
         if_error=if_error,
         if_unreachable=if_unreachable,
-        keep=policy.keep if has_validator else 0.0,
+        keep=max(policy.keep if has_validator else 0.0, policy.retain if is_of_release else 0.0),
         basis=basis,
         must_validate=must_validate,
         never_stale=_forbids_stale(directives) or directives.s_maxage is not None or not policy.may_be_stale,
         immutable=directives.immutable and is_success,
-        if_gone=policy.retain if is_success and not must_validate else 0.0,
+        if_gone=policy.retain if is_success and not must_validate and not policy.by_release else 0.0,
         eager=policy.early * max(0.0, response_time - request_time),
         sliding=slides,
         slides_until=initial_age + policy.sliding_max,

@@ -21,6 +21,7 @@ from typing import Final
 from edgecache.http.cache_control import parse_response
 from edgecache.http.fields import split_list
 from edgecache.http.message import Pair, ResponseHead, fields_of
+from edgecache.semantics import releases
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 
@@ -66,7 +67,8 @@ def consumed_fields(policy: Policy) -> frozenset[str]:
 
     CDN-Cache-Control is for every such cache on the way (RFC 9213 §3.1), and goes on.
     """
-    names = {name.lower() for name in (*policy.targeted_fields, *policy.tag_fields)} - {"cdn-cache-control"}
+    names = {name.lower() for name in (*policy.targeted_fields, *policy.tag_fields, releases.FIELD)}
+    names.discard("cdn-cache-control")
     return frozenset(names | {"surrogate-control"} if policy.surrogate_control else names)
 
 
