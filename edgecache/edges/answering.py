@@ -68,7 +68,7 @@ def asker(request: web.Request, tokens: Tokens) -> Token:
 
 async def content(request: web.Request) -> bytes:
     """The content, which may go without a Content-Type; raise ``ClientError`` 413 or 415."""
-    if "Content-Type" in request.headers and not _JSON.fullmatch(request.content_type):
+    if request.can_read_body and "Content-Type" in request.headers and not _JSON.fullmatch(request.content_type):
         raise Refused(415, "write it as application/json", Accept="application/json")
     try:
         return await request.read()
