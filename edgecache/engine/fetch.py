@@ -366,8 +366,8 @@ class Fetcher:
         prototype = filling.prototype
         if fill.spilled:
             return Reason.TOO_LARGE
-        if storing.refusal_of_body(prototype.head(), fill.size, self._policy) is not None:
-            return Reason.CONTENT_RANGE
+        if reason := storing.refusal_of_body(prototype.head(), fill.size, self._policy):
+            return reason
         if self._ledger.verdict(prototype) is Verdict.INVALID:
             return Reason.PURGED
         return filling.plan.unkept(prototype.head(), self._ledger)
