@@ -22,6 +22,7 @@ from edgecache.edges.access_log import LineWriter, access_log
 from edgecache.edges.admin import AdminState, Check, make_admin
 from edgecache.edges.admin_listener import AdminListener
 from edgecache.edges.config import Config
+from edgecache.edges.deploys import Deploying, Deploys
 from edgecache.edges.erasures import Erasures
 from edgecache.edges.finished import Aborted, Finished, FinishedSink
 from edgecache.edges.listener import Listener
@@ -102,11 +103,12 @@ class Edge:
         self.erasures: Final = Erasures(erase, counters=self.counters, now=clock, steady=steady)
         purges = Purges(self._purging(self._tokens(config, environ), clock, given))
         settings = config.server.settings()
+        self.deploys: Final = Deploys(self._deploying(purges.tokens, clock, given))
         self._server: Final = EdgeServer(self.cache, settings, _all(sinks), PurgeMethod(purges))
         self.sweeper: Final = Sweeper(self.memory, self.ledger)
         self.public: Final = Listener(self._server, settings, self._connection, given.public if given else ())
         self.shown: Final = Shown(self._numbers, given.seat if given else None)
-        admin = make_admin(self._admin_state(clock), names=config.admin.names, purges=purges)
+        admin = make_admin(self._admin_state(clock), names=config.admin.names, purges=purges, deploys=self.deploys)
         self._admin: Final = AdminListener(
             admin, config.admin.listen, given.admin if given else (), given.own_socket if given else None
         )
@@ -137,13 +139,20 @@ class Edge:
             tokens.append(from_environment)
         return Tokens(tokens)
 
+    def _siblings(self, given: Inheritance | None) -> Siblings:
+        return Siblings(given.siblings, authorization=self.local_token.authorization) if given else Siblings()
+
+    def _deploying(self, tokens: Tokens, clock: Callable[[], float], given: Inheritance | None) -> Deploying:
+        return Deploying(
+            ledger=self.ledger, handle=self.cache.handle, tokens=tokens, siblings=self._siblings(given), now=clock
+        )
+
     def _purging(self, tokens: Tokens, clock: Callable[[], float], given: Inheritance | None) -> Purging:
-        own = self.local_token.authorization
         return Purging(
             ledger=self.ledger,
             matching=Matching(self.memory, self.ledger),
             tokens=tokens,
-            siblings=Siblings(given.siblings, authorization=own) if given else Siblings(),
+            siblings=self._siblings(given),
             counters=self.counters,
             erasures=self.erasures,
             now=clock,
@@ -200,6 +209,7 @@ class Edge:
         """Release everything; the edge is not used afterwards."""
         await self.sweeper.close()
         await self.erasures.close()
+        await self.deploys.close()
         await self.public.force()
         await self.cache.close()
         await self.origin.close()

@@ -32,7 +32,6 @@ UNPRODUCED: Final = {"miss"}
 
 FRESH: Final = "max-age=60"
 LARGEST: Final = 1000
-RULES: Final = (Rule(name="compress", settings={"compress": True}),)
 
 
 @dataclass
@@ -216,6 +215,18 @@ async def a_purge_meanwhile(stage: Stage) -> None:
     await settled(stage.edge)
 
 
+async def gone_back_to(stage: Stage) -> None:
+    await stage.edge.parts.ledger.activate("v1")
+    await stage.stored(age=61)
+    await stage.edge.parts.ledger.activate("v1", held=True)
+    await stage.get()
+
+
+async def of_another_release(stage: Stage) -> None:
+    await stage.edge.parts.ledger.activate("v2")
+    await stage.stored(Edgecache_Release="v1")
+
+
 async def groups_ended(stage: Stage) -> None:
     stage.answers(Cache_Group_Invalidation='"x"')
     await stage.get(method="POST")
@@ -282,6 +293,7 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.IF_ERROR: an_error_replaced,
     Reason.UNREACHABLE: an_unreachable_origin,
     Reason.VALIDATED: a_validation,
+    Reason.HELD: gone_back_to,
     Reason.COLLAPSED: two_at_once,
     Reason.URI_MISS: a_miss,
     Reason.VARY_MISS: another_variant,
@@ -313,9 +325,17 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.TOO_MANY_TAGS: answered(Cache_Control=FRESH, Cache_Groups=f'"{"x" * 129}"'),
     Reason.ERROR_KEPT_OUT: an_error_kept_out,
     Reason.PURGED: a_purge_meanwhile,
+    Reason.OTHER_RELEASE: of_another_release,
     Reason.ORIGIN_ERROR: no_origin,
     Reason.ORIGIN_TIMEOUT: a_slow_origin,
 }
+
+RULES: Final[dict[Story, tuple[Rule, ...]]] = {
+    a_style_that_is_wanted_smaller: (Rule(name="compress", settings={"compress": True}),),
+    gone_back_to: (Rule(name="pages", settings={"by_release": True}),),
+    of_another_release: (Rule(name="pages", settings={"by_release": True}),),
+}
+"""What some stories need."""
 
 FORWARDED: Final[dict[Fwd, Story]] = {
     Fwd.BYPASS: a_precondition,
@@ -389,8 +409,8 @@ async def _told(story: Story, log: Path, clock: FakeClock, redis: Redis) -> tupl
             admin=Admin(listen="127.0.0.1:0"),
             cache=Cache(max_object=LARGEST if story is not a_client_that_leaves else 64 * 1024 * 1024),
             redis=redis,
+            rules=RULES.get(story, ()),
             log=Log(access="json", file=str(log)),
-            rules=RULES,
         )
         parts = await compose(config, clock=clock)
         edge = RunningEdge(parts, int(parts.public.addresses[0].rpartition(":")[2]))

@@ -9,11 +9,12 @@ Theory
     ``/metrics``    Prometheus' formats
     ``/v1/stats``   the same numbers as JSON
 
-    With ``edges.purge_api`` mounted, which it is in every running edge:
+    With ``edges.purge_api`` and ``edges.deploy_api`` mounted, which they are in every running edge:
 
     ``/v1/purge``      POST, with a token: purge, and say how far it came
     ``/v1/purges``     with a token: the latest purges
     ``/v1/erasures/``  with a token and the id of a purge: how far erasing has come
+    ``/v1/deploys``    with a token: releases are warmed, activated, held and gone back to
     ``/openapi.json``  what can be asked here (``edges.openapi``)
 
 Invariants
@@ -37,6 +38,7 @@ import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from edgecache.edges.deploy_api import DeployApi
 from edgecache.edges.metrics import Sources, expose, make_registry
 from edgecache.edges.openapi import describe
 from edgecache.edges.purge_api import PurgeApi
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler, Middleware
 
+    from edgecache.edges.deploys import Deploys
     from edgecache.edges.purges import Purges
 
 __all__ = ["AdminState", "Check", "make_admin"]
@@ -92,11 +95,17 @@ _STATE: Final = web.AppKey("state", AdminState)
 _REGISTRY: Final = web.AppKey("registry", CollectorRegistry)
 
 
-def make_admin(state: AdminState, *, names: Iterable[str] = (), purges: Purges | None = None) -> web.Application:
+def make_admin(
+    state: AdminState,
+    *,
+    names: Iterable[str] = (),
+    purges: Purges | None = None,
+    deploys: Deploys | None = None,
+) -> web.Application:
     """Return the application.
 
-    ``names`` are the host names it answers to, beside ``localhost`` and any address. Without ``purges`` it only
-    answers questions.
+    ``names`` are the host names it answers to, beside ``localhost`` and any address. Without ``purges`` and
+    ``deploys`` it only answers questions.
     """
     allowed = frozenset(name.lower() for name in names) | {"localhost"}
     app = web.Application(middlewares=[_only_from(allowed)], client_max_size=MAX_CONTENT)
@@ -113,6 +122,8 @@ def make_admin(state: AdminState, *, names: Iterable[str] = (), purges: Purges |
         app.router.add_get("/v1/purges", api.purges)
         app.router.add_get("/v1/erasures/{id}", api.erasure)
         app.router.add_get("/openapi.json", _describing(describe(state.version)))
+    if deploys is not None:
+        DeployApi(deploys).mount(app.router)
     return app
 
 

@@ -145,7 +145,7 @@ class Admin(Table, frozen=True, kw_only=True):
 
 
 class AdminToken(Table, frozen=True, kw_only=True):
-    """``[tokens.NAME]``: a bearer token and what may be purged with it (``edges.tokens``)."""
+    """``[tokens.NAME]``: a bearer token and what may be done with it (``edges.tokens``)."""
 
     sha256: Annotated[str, Setting(DIGEST, "digest of the secret", _A_DIGEST)]
     hosts: Annotated[
@@ -160,13 +160,13 @@ class AdminToken(Table, frozen=True, kw_only=True):
     soft_only: Annotated[bool, Setting(SWITCH, "may make stale, not invalid", "false")] = False
     all: Annotated[bool, Setting(SWITCH, "may purge whatever the host and the tags", "true")] = False
     rate: Annotated[int, Setting(COUNT, "purges per minute; 0: without limit", "60", at_least=0)] = 0
+    deploy: Annotated[bool, Setting(SWITCH, "may warm, activate and roll back releases", "true")] = False
 
     def token(self, name: str) -> Token:
         """Return this table as the admin listener takes it."""
         kinds = frozenset(map(SelectorKind, self.kinds))
-        return Token(
-            name, self.sha256, Scope(self.hosts, self.tag_prefixes, kinds, self.soft_only, self.all, self.rate)
-        )
+        scope = Scope(self.hosts, self.tag_prefixes, kinds, self.soft_only, self.all, self.rate, self.deploy)
+        return Token(name, self.sha256, scope)
 
 
 class Origin(Table, frozen=True, kw_only=True):

@@ -9,6 +9,14 @@ from typing import Any, Final
 
 import msgspec
 
+from edgecache.edges.deploy_messages import (
+    ActivateOrder,
+    BeginOrder,
+    Deploy,
+    DeployReport,
+    ReleaseReply,
+    RollbackOrder,
+)
 from edgecache.edges.purge_messages import MAX_CONTENT, Erasure, Problem, PurgeOrder, PurgeReply, PurgeReport
 from edgecache.edges.siblings import ALONE
 
@@ -23,12 +31,15 @@ _RETRY_AFTER: Final = {"Retry-After": {"schema": {"type": "integer"}}}
 _PROBLEMS: Final = {
     "400": "It cannot be read; `detail` says where, what is wrong, and what to write.",
     "401": "No token, or none that is known here.",
-    "403": "The token's scope does not contain a selector.",
+    "403": "The token's scope does not contain it.",
+    "404": "There is none, or its process has ended.",
+    "409": "Not as things stand; `detail` says what would have to be different. Nothing was changed.",
     "413": f"More than {MAX_CONTENT} bytes.",
     "415": "The content is not JSON.",
     "422": "The Idempotency-Key was used for other selectors.",
     "429": "The token has used up its rate, or too many erasures wait. Nothing was purged.",
 }
+_OF_PURGES: Final = ("400", "401", "403", "413", "415", "422", "429")
 
 _IDEMPOTENCY_KEY: Final = {
     "name": "Idempotency-Key",
@@ -59,22 +70,37 @@ _ERASURE: Final = {
 }
 
 
+_NAME: Final = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "The name of a release.",
+    "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "examples": ["v42"]},
+}
+_MISSING: Final = "Some process did not say whether it has it; ask again."
+
+
 def describe(version: str) -> bytes:
     """Return the document as JSON. ``version`` is that of the program."""
-    said = (PurgeOrder, PurgeReply, PurgeReport, Erasure, Problem)
+    said = (PurgeOrder, PurgeReply, PurgeReport, Erasure, Problem, *_OF_DEPLOYS)
     _, schemas = msgspec.json.schema_components(said, ref_template=_REFERENCE)
     document = {
         "openapi": "3.1.0",
         "info": {
             "title": "edgecache admin listener",
             "version": version,
-            "summary": "Purging, and looking at a running edge.",
+            "summary": "Purging, deploying, and looking at a running edge.",
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "paths": {
             "/v1/purge": {"post": _purge()},
             "/v1/purges": {"get": _purges()},
             "/v1/erasures/{id}": {"get": _erasure()},
+            "/v1/deploys": {"get": _deploys()},
+            "/v1/deploys/{name}": {"post": _begin(), "get": _deploy()},
+            "/v1/deploys/{name}/activate": {"post": _release("activate", "Make it the active release.", ActivateOrder)},
+            "/v1/deploys/{name}/hold": {"post": _release("hold", "Hold the active release until this one is active.")},
+            "/v1/deploys/{name}/rollback": {"post": _release("rollback", "Leave it for another.", RollbackOrder)},
             "/v1/stats": {"get": _asked("statistics", "The counters, as JSON.", {"application/json": _object()})},
             "/metrics": {"get": _asked("metrics", "The same in Prometheus' formats.", _TEXT)},
             "/livez": {"get": _asked("alive", "Whether the process turns.", _TEXT)},
@@ -105,7 +131,7 @@ def _purge() -> dict[str, Any]:
                 "content": receipt,
                 "headers": _RETRY_AFTER,
             },
-            **{status: _problem(status) for status in _PROBLEMS},
+            **_problems(*_OF_PURGES),
             **_MISDIRECTED,
         },
     }
@@ -126,7 +152,6 @@ def _purges() -> dict[str, Any]:
 
 
 def _erasure() -> dict[str, Any]:
-    missing = "Some process did not say whether it has it; ask again."
     return {
         "operationId": "erasure",
         "summary": "How far the erasing of a purge has come: of one's own, or any with a token for everything.",
@@ -134,9 +159,78 @@ def _erasure() -> dict[str, Any]:
         "parameters": [_ERASURE, _ALONE],
         "responses": {
             "200": {"description": "How it stands.", "content": _content("Erasure")},
-            "401": _problem("401"),
-            "404": {**_problem("401"), "description": "There is none, or its process has ended."},
-            "503": {**_problem("401"), "description": missing, "headers": _RETRY_AFTER},
+            **_problems("401", "404"),
+            "503": {**_problem("401"), "description": _MISSING, "headers": _RETRY_AFTER},
+            **_MISDIRECTED,
+        },
+    }
+
+
+_OF_DEPLOYS: Final = (BeginOrder, ActivateOrder, RollbackOrder, Deploy, DeployReport, ReleaseReply)
+
+
+def _begin() -> dict[str, Any]:
+    return {
+        "operationId": "begin",
+        "summary": "Warm the assets and pages of a release, in the background.",
+        "security": [{"token": []}],
+        "parameters": [_NAME],
+        "requestBody": {"required": True, "content": _content("BeginOrder")},
+        "responses": {
+            "202": {"description": "Begun, or begun before with the same order.", "content": _content("Deploy")},
+            **_problems("400", "401", "403", "409", "413", "415"),
+            **_MISDIRECTED,
+        },
+    }
+
+
+def _deploy() -> dict[str, Any]:
+    return {
+        "operationId": "deploy",
+        "summary": "How far warming has come.",
+        "security": [{"token": []}],
+        "parameters": [_NAME, _ALONE],
+        "responses": {
+            "200": {"description": "How it stands.", "content": _content("Deploy")},
+            **_problems("400", "401", "403", "404"),
+            "503": {**_problem("401"), "description": _MISSING, "headers": _RETRY_AFTER},
+            **_MISDIRECTED,
+        },
+    }
+
+
+def _deploys() -> dict[str, Any]:
+    return {
+        "operationId": "deploys",
+        "summary": "The active release, and what was warmed behind this listener, the latest first.",
+        "security": [{"token": []}],
+        "parameters": [_ALONE],
+        "responses": {
+            "200": {"description": "How it stands.", "content": _content("DeployReport")},
+            **_problems("401", "403"),
+            **_MISDIRECTED,
+        },
+    }
+
+
+def _release(name: str, summary: str, order: type[msgspec.Struct] | None = None) -> dict[str, Any]:
+    receipt = _content("ReleaseReply")
+    content = {"content": _content(order.__name__)} if order is not None else {}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "security": [{"token": []}],
+        "parameters": [_NAME, _PREFER],
+        **({"requestBody": content} if content else {}),
+        "responses": {
+            "200": {"description": "Every process has confirmed.", "content": receipt},
+            "202": {"description": "In the log, but not every process has confirmed.", "content": receipt},
+            "503": {
+                "description": "Not known to be in the log; asking again is safe.",
+                "content": receipt,
+                "headers": _RETRY_AFTER,
+            },
+            **_problems("400", "401", "403", "409", *(("413", "415") if content else ())),
             **_MISDIRECTED,
         },
     }
@@ -158,6 +252,10 @@ def _asked(name: str, summary: str, content: dict[str, Any]) -> dict[str, Any]:
         "summary": summary,
         "responses": {"200": {"description": summary, "content": content}, **_MISDIRECTED},
     }
+
+
+def _problems(*statuses: str) -> dict[str, Any]:
+    return {status: _problem(status) for status in statuses}
 
 
 def _problem(status: str) -> dict[str, Any]:

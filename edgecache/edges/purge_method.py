@@ -24,7 +24,7 @@ from typing import Final
 
 import msgspec
 
-from edgecache.edges.purge_api import RETRY_AFTER
+from edgecache.edges.answering import RETRY_AFTER
 from edgecache.edges.purge_messages import Problem
 from edgecache.edges.purges import Purges, Wish, status_of
 from edgecache.engine.exchange import Delivery, Exchange, Request

@@ -1,4 +1,4 @@
-"""The other workers of this machine, asked for what only they know: what they hold, purged, and erase.
+"""The other workers of this machine, asked for what only they know: what they hold, purged, erase, and warm.
 
 Theory
     Operators reach any one of the workers, and mean all of them. The purge itself goes through the ledger; but what
@@ -10,7 +10,7 @@ Invariants
     * Whoever does not answer in time, or not with what was asked for, is named, and nobody waits for it any longer.
     * Nothing is changed at a sibling: it is only ever asked to count, and to remember.
 
-Made by the composition root; called by ``edges.purges``.
+Made by the composition root; called by ``edges.purges`` and ``edges.deploys``.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 import aiohttp
 import msgspec
 
+from edgecache.edges.deploy_messages import DeployReport
 from edgecache.edges.purge_messages import Erasure, PurgeOrder, PurgeReply, PurgeReport, SelectorWish
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ class Siblings:
     async def purges(self, authorization: str) -> tuple[list[PurgeReport], list[str]]:
         """Return what each of them has purged, and the names of those that did not say."""
         return await self._ask("GET", "/v1/purges", authorization, None, _reader(PurgeReport))
+
+    async def deploys(self, authorization: str) -> tuple[list[DeployReport], list[str]]:
+        """Return what each of them has warmed, and the names of those that did not say."""
+        return await self._ask("GET", "/v1/deploys", authorization, None, _reader(DeployReport))
 
     async def erasure(self, id: str, authorization: str) -> tuple[Erasure | None, list[str]]:
         """Return the erasure if one of them has it, and the names of those that did not say."""

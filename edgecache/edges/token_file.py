@@ -51,7 +51,7 @@ class LocalToken:
         self._environ: Final = environ
         self._secret: Final = secrets.token_urlsafe(_BYTES)
         self._paths: list[Path] = []
-        self.token: Final = Token("(local)", digest_of(self._secret), Scope(all=True))
+        self.token: Final = Token("(local)", digest_of(self._secret), Scope(all=True, deploy=True))
 
     @property
     def authorization(self) -> str:

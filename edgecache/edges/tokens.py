@@ -1,4 +1,4 @@
-"""Who may purge what: bearer tokens, known by their digests, and what each is good for.
+"""Who may purge what, and deploy: bearer tokens, known by their digests, and what each is good for.
 
 Theory
     A token is a name, the SHA-256 digest of a secret, and a scope. Whoever shows the secret (RFC 6750) may purge
@@ -15,7 +15,8 @@ Theory
     all                 needs ``all``, which lifts ``hosts`` and ``tag_prefixes``
     ==================  ====================================================================================
 
-    ``kinds`` and ``soft_only`` narrow that, also for ``all``.
+    ``kinds`` and ``soft_only`` narrow that, also for ``all``. Deploying needs ``deploy``, and what is warmed has to be
+    of ``hosts``; the active release is one for all hosts.
 
 Invariants
     * A scope that says nothing contains nothing.
@@ -77,6 +78,7 @@ class Scope:
         soft_only: only soft purges.
         all: whatever the host and the tags.
         rate: purges per minute, dry runs included; 0: without limit.
+        deploy: releases may be warmed, activated and gone back to.
     """
 
     hosts: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ class Scope:
     soft_only: bool = False
     all: bool = False
     rate: int = 0
+    deploy: bool = False
 
     def refuses(self, selector: Selector) -> str | None:
         """Return why a selector is not within this scope, for people; None when it is."""
@@ -99,6 +102,13 @@ class Scope:
         if selector.kind in (Kind.TAG, Kind.EXPR):
             return f"its tags begin with {_listed(self.tag_prefixes)}"
         return f"its hosts are {_listed(self.hosts)}"
+
+    def refuses_to_warm(self, hosts: Iterable[str]) -> str | None:
+        """Return why nothing may be warmed at these hosts, for people; None when it may."""
+        if not self.deploy:
+            return "it may not deploy"
+        outside = [host for host in hosts if not (self.all or self._contains_host(host))]
+        return f"it may not warm {outside[0]}: its hosts are {_listed(self.hosts)}" if outside else None
 
     def _contains(self, selector: Selector) -> bool:
         match selector.kind:
@@ -202,4 +212,4 @@ def environment_token(environ: Mapping[str, str]) -> Token | None:
             where=f"environment variable {VARIABLE}",
             hint="make one with: openssl rand -hex 32",
         )
-    return Token("(environment)", digest_of(secret), Scope(all=True))
+    return Token("(environment)", digest_of(secret), Scope(all=True, deploy=True))

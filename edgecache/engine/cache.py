@@ -40,8 +40,7 @@ from edgecache.purging.base import Ledger
 from edgecache.semantics import key, reuse
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import Complete, Decision, Forward, Refuse, Serve, ServeStale, Validate
-from edgecache.semantics.rules import Applied, RuleSet
-from edgecache.semantics.stored import CacheKey
+from edgecache.semantics.rules import RuleSet
 from edgecache.semantics.unkeyed import doubtful
 from edgecache.stores.base import FillLock, Tiers
 
@@ -114,17 +113,13 @@ class Cache:
         asked = parts.rules.applied(head)
         if asked.policy.passes:
             return None
-        cache_key = self._key(asked)
-        candidates = parts.lookup.now(cache_key, now)
-        decision = reuse.decide(asked.head, candidates, asked.policy, now, parts.luck())
+        plan = parts.planned(asked)
+        candidates = parts.lookup.now(plan.key, now)
+        decision = reuse.decide(plan.head, candidates, asked.policy, now, parts.luck(), held=plan.is_held)
         if not isinstance(decision, Serve | ServeStale):
             return None
         parts.counters.requests += 1
-        plan = Plan(cache_key, asked, asked.head)
-        return serve.serve(parts, Exchange(request, now, cache_key), decision, plan, now)
-
-    def _key(self, asked: Applied, digest: str = "") -> CacheKey:
-        return key.primary(asked.head, digest, asked.policy, self._parts.release_of(asked.policy))
+        return serve.serve(parts, Exchange(request, now, plan.key), decision, plan, now)
 
     async def handle(self, request: Request) -> Delivery:
         """Answer a request, whatever it takes."""
@@ -133,11 +128,12 @@ class Cache:
         head = request.head
         if request.upgrade is not None:
             return await through.pass_through(self._parts, exchange, Reason.UPGRADE)
+        await self._catch_up(head)
         asked = self._parts.rules.applied(head)
         if (reason := passing(asked, has_content=request.body is not None)) is not None:
             return await through.pass_through(self._parts, exchange, reason)
         if request.body is None:
-            return await self._answer(exchange, Plan(self._key(asked), asked, asked.head))
+            return await self._answer(exchange, self._parts.planned(asked, warms=request.warms))
         try:
             content = await buffered(request, self._parts.policy.max_query_body)
         except ClientError as error:
@@ -145,10 +141,10 @@ class Cache:
         if content is None:
             return await through.pass_through(self._parts, exchange, Reason.CONTENT)
         digest = key.content_digest(content, head.fields)
-        return await self._answer(exchange, Plan(self._key(asked, digest), asked, asked.head, content))
+        return await self._answer(exchange, self._parts.planned(asked, digest, content))
 
     async def _catch_up(self, head: RequestHead) -> None:
-        """Learn of a purge that the request names, before it is answered."""
+        """Learn of a purge or an activation that the request names, before it is looked up."""
         wanted = head.fields.get(MIN_SEQUENCE)
         if wanted is not None and wanted.isascii() and wanted.isdecimal() and len(wanted) <= _MAX_DIGITS:
             await self._parts.ledger.catch_up(int(wanted))
@@ -157,17 +153,16 @@ class Cache:
         """Return what to do by what is in memory, or else by what is behind it; and the instant of that decision."""
         parts, head, policy = self._parts, plan.head, plan.asked.policy
         now = parts.clock()
-        decision = parts.lookup.found(plan.key, now).decide(head, policy, now, parts.luck())
+        decision = parts.lookup.found(plan.key, now).decide(head, policy, now, parts.luck(), held=plan.is_held)
         if parts.lookup.can_look_behind and _may_look_behind(decision) and not parts.collapse.is_busy(plan.key, now):
             exchange.record("look-behind")
             found = await parts.lookup.behind(head, plan.key)
             now = parts.clock()
-            decision = found.decide(head, policy, now)
+            decision = found.decide(head, policy, now, held=plan.is_held)
         return decision, now
 
     async def _answer(self, exchange: Exchange, plan: Plan) -> Delivery:
         exchange.key = plan.key
-        await self._catch_up(plan.head)
         delivery = await self._attempt(exchange, plan)
         if delivery is None:  # another process was quicker; but it may have got another variant
             delivery = await self._attempt(exchange, replace(plan, is_patient=False))

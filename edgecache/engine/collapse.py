@@ -59,12 +59,16 @@ KEPT_OUT: Final = frozenset({Reason.ERROR_KEPT_OUT, Reason.RETAINED})
 
 @dataclass(frozen=True, slots=True)
 class Filled:
-    """A storable response: its head as clients see it, its growing body, and what will be stored (with no body yet)."""
+    """A storable response: its head as clients see it, its growing body, and what will be stored (with no body yet).
+
+    With ``unkept``, which says why, it is only for those who ask while it comes, and then not stored.
+    """
 
     head: ResponseHead
     fill: Fill
     prototype: StoredResponse
     length: int | None
+    unkept: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ __all__ = [
 
 RESULTS: Final[Mapping[str, str]] = {
     "hit": "Answered from the store, fresh.",
-    "stale": "Answered from the store, stale: within grace, or in place of an error.",
+    "stale": "Answered from the store, stale: within grace, after a rollback, or in place of an error.",
     "revalidated": "Answered from the store after the origin confirmed it with a 304.",
     "collapsed": "Answered from a fetch that another request had begun.",
     "miss": "Answered by the origin, for the store to keep when it may.",
@@ -137,7 +137,7 @@ class Counters:
     )
     hits: int = _count(
         "requests",
-        "Requests answered from the store with a fresh response, or a stale one that they said they accept.",
+        "Requests answered from the store with a fresh response, or a stale one that they accept or a rollback wants.",
         "The number this program exists for. When it falls while requests do not, look at not_storable "
         "and forwarded first, then at evictions.",
     )
@@ -206,7 +206,7 @@ class Counters:
         "Far more of these than hits means a store that is filled for nobody.",
     )
     encoded: int = _count(
-        "bodies",
+        "operations",
         "Stored bodies that were put into a content coding (br, zstd, gzip), once for all who want it.",
         "Growing as fast as hits means that cache.encoded is too small to keep them.",
     )

@@ -26,6 +26,8 @@ class Request:
         upgrade: protocol of an ``Upgrade`` the edges are willing to tunnel, else None.
         on_interim: called with interim responses of the origin while this request waits.
         debug: whether the client may see cache keys.
+        warms: the release that this request of the edge's own is for, active or not yet (``engine.warming``); empty
+            for every request of a client.
     """
 
     head: RequestHead
@@ -33,6 +35,7 @@ class Request:
     upgrade: str | None = None
     on_interim: InterimHandler | None = None
     debug: bool = False
+    warms: str = ""
 
 
 @dataclass(slots=True)
@@ -40,7 +43,8 @@ class Exchange:
     """What happened to one request. Instants are POSIX seconds.
 
     ``result`` is the one word of access logs and metrics: hit, stale, revalidated, collapsed, miss, pass,
-    synth or error. ``stored`` is what it was answered from, or what its answer is stored as, if either.
+    synth or error. ``stored`` is what it was answered from, or what its answer is stored as, if either; ``unstored`` is
+    why what came for the store was not kept after all.
     """
 
     request: Request
@@ -48,6 +52,7 @@ class Exchange:
     key: str = ""
     result: str = "miss"
     reason: str = ""
+    unstored: str = ""
     cache_status: str = ""
     origin_status: int | None = None
     origin_seconds: float | None = None

@@ -17,22 +17,20 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import replace
 
 from edgecache.engine.collapse import KEPT_OUT, Collapse, Died, Elsewhere, Failed, Filled, Flight, Freshened, Unshared
-from edgecache.engine.combine import combine, completed, whole
+from edgecache.engine.combine import completed
 from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Exchange
 from edgecache.engine.fill import Fill
-from edgecache.engine.finish import finish
-from edgecache.engine.judging import Filling, judge, policy_of_update
+from edgecache.engine.finish import keep
+from edgecache.engine.judging import Filling, Judgement, judge, policy_of_update
 from edgecache.engine.plan import Plan, forwarded
 from edgecache.engine.turns import Turn, Turns
 from edgecache.errors import OriginError, OriginTimeout
 from edgecache.http.message import RequestHead, ResponseHead
-from edgecache.http.ranges import ContentRange
 from edgecache.origin.base import InterimHandler, Origin, OriginResponse, RequestBody
 from edgecache.origin.retry_budget import RetryBudget
 from edgecache.purging.base import Ledger
-from edgecache.purging.verdict import Verdict
-from edgecache.semantics import storing, validation
+from edgecache.semantics import releases, storing, validation
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Birth, StoredResponse
@@ -127,10 +125,10 @@ class Fetcher:
     async def _fly(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None) -> None:
         request_time = self._clock()
         try:
-            response = await self.send(plan.outgoing(), plan.content, exchange, on_interim)
-            while self._may_be_elsewhere(plan, response):
+            response = await self.send(plan.outgoing(), plan.content, exchange, on_interim, release=plan.release)
+            if self._may_be_elsewhere(plan, response.head):
                 response.close()
-                response = await self.send(plan.outgoing(), plan.content, exchange, on_interim)
+                response = await self.send(plan.outgoing(), plan.content, exchange, on_interim, release=plan.release)
         except OriginError as error:
             flight.resolve(Failed(error))
             return
@@ -140,11 +138,11 @@ class Fetcher:
             response.close()
             raise
 
-    def _may_be_elsewhere(self, plan: Plan, response: OriginResponse) -> bool:
-        """Whether to ask once more for an asset: during a deploy one server has it already, and another not yet."""
-        if response.head.status not in (404, 410) or not plan.asked.is_versioned:
-            return False
-        return self._elsewhere.spend()
+    def _may_be_elsewhere(self, plan: Plan, head: ResponseHead) -> bool:
+        """Whether to ask once more: during a deploy one server has the new release already, and another not yet."""
+        is_missing = head.status in (404, 410) and plan.asked.is_versioned
+        is_other = plan.release != "" and releases.contradicts(head.fields, plan.release)
+        return (is_missing or is_other) and self._elsewhere.spend()
 
     async def send(
         self,
@@ -154,11 +152,12 @@ class Fetcher:
         on_interim: InterimHandler | None = None,
         body: RequestBody | None = None,
         upgrade: str | None = None,
+        release: str = "",
     ) -> OriginResponse:
-        """Send a request and count it. Raises ``OriginError``."""
+        """Send a request, wanting a ``release`` if any, and count it. Raises ``OriginError``."""
         self._counters.origin_requests += 1
         self._elsewhere.note_request(self._clock())
-        head = forwarded(head, self._policy)
+        head = forwarded(head, self._policy, release)
         if content is not None:
             body = RequestBody(_once(content), len(content))
         sent_at = self._clock()
@@ -193,7 +192,7 @@ class Fetcher:
             plan.head, plan.asked, response, request_time=request_time, response_time=now, instead=plan.validate
         )
         if judged.refusal is not None:
-            self._unshared(flight, plan, response, judged.shown, judged.refusal)
+            self._unshared(flight, plan, response, judged)
             return
         prototype = storing.make(
             plan.head,
@@ -205,7 +204,7 @@ class Fetcher:
             request_time=request_time,
             response_time=now,
         )
-        await self.pump(flight, Filling(plan.asked, judged.policy, judged.shown, prototype), response)
+        await self.pump(flight, Filling(plan, judged.policy, judged.shown, prototype, exchange), response)
 
     def _freshen(self, flight: Flight, plan: Plan, response: OriginResponse, request_time: float, now: float) -> None:
         stored = plan.validate
@@ -228,22 +227,22 @@ class Fetcher:
         self._note_shareable(flight, freshened)
         flight.resolve(Freshened(freshened))
 
-    def _unshared(
-        self, flight: Flight, plan: Plan, response: OriginResponse, shown: ResponseHead, reason: Reason
-    ) -> None:
+    def _unshared(self, flight: Flight, plan: Plan, response: OriginResponse, judged: Judgement) -> None:
+        reason = judged.refusal
+        assert reason is not None
         self._refused(reason)
         # A server error says nothing about the next answer, and a herd must not follow it; nor must others pay for
         # what one request asked for in a way of its own.
         is_telling = response.head.status < 500 and not plan.is_alone and reason not in KEPT_OUT
         if is_telling:
             self._mark(flight)
-        if plan.validate is not None and is_telling:
+        if plan.validate is not None and is_telling and plan.unkept(response.head, self._ledger) is None:
             # What the origin answers now has taken its place, and cannot be stored (RFC 9111 §4.3.3).
             self._store.remove_now(plan.validate)
         self._collapse.end(flight)
         if flight.members == 0 or flight.deserted:
             response.close()
-        flight.resolve(Unshared(response, shown, reason))
+        flight.resolve(Unshared(response, judged.shown, reason))
 
     def _note_shareable(self, flight: Flight, response: StoredResponse) -> None:
         """Remember whether waiting for this key is worth it: a response stale on arrival answers nobody else."""
@@ -257,7 +256,9 @@ class Fetcher:
         self._counters.hit_for_miss_marks += 1
         self._collapse.mark(flight.key, self._clock() + self._policy.hit_for_miss)
 
-    def _refused(self, reason: Reason) -> None:
+    def _refused(self, reason: Reason, exchange: Exchange | None = None) -> None:
+        if exchange is not None:
+            exchange.unstored = reason
         self._counters.refused_storing += 1
         self._counters.not_storable[reason] += 1
 
@@ -287,7 +288,7 @@ class Fetcher:
             selecting=part.selecting,
         )
         before, after = (local, ()) if first > 0 else ((), local)
-        filling = Filling(plan.asked, policy, prototype.shown(), prototype)
+        filling = Filling(plan, policy, prototype.shown(), prototype, exchange)
         await self.pump(flight, filling, response, before, after)
 
     # From head to last byte.
@@ -306,7 +307,8 @@ class Fetcher:
         length = None if response.content_length is None else response.content_length + held
         self._counters.fills += 1
         self._note_shareable(flight, prototype)
-        flight.resolve(Filled(filling.shown, fill, prototype, length))
+        unkept = filling.plan.unkept(prototype.head(), self._ledger)
+        flight.resolve(Filled(filling.shown, fill, prototype, length, unkept))
         self._watch_desertion(flight, fill, length)
         try:
             for chunk in before:
@@ -319,7 +321,7 @@ class Fetcher:
             await self._commit(fill, filling)
         except OriginError as error:
             self._counters.fills_aborted += 1
-            self._refused(Reason.TRUNCATED)
+            self._refused(Reason.TRUNCATED, filling.exchange)
             fill.fail(error)
         except BaseException:
             fill.fail(OriginError("the fill was abandoned"))
@@ -356,33 +358,11 @@ class Fetcher:
         fill.on_deserted = on_deserted
 
     async def _commit(self, fill: Fill, filling: Filling) -> None:
-        prototype = filling.prototype
-        if fill.spilled:
-            self._refused(Reason.TOO_LARGE)
-            return
-        if storing.refusal_of_body(prototype.head(), fill.size, self._policy) is not None:
-            self._refused(Reason.CONTENT_RANGE)
-            return
-        response = replace(prototype, body=MemoryBody(fill.chunks()))
-        if response.content_range is not None:
-            response = self._with_stored_parts(response, response.content_range)
-        finished = await finish(response, filling, self._clock())
-        if isinstance(finished, Reason):
-            self._refused(finished)
-            return
-        if self._ledger.verdict(finished) is Verdict.INVALID:
-            self._refused(Reason.PURGED)
-            return
-        if self._store.put_now(finished):
+        reason = await keep(fill, filling, self._store, self._ledger, self._clock)
+        if reason is None:
             self._counters.stored += 1
         else:
-            self._refused(Reason.TOO_LARGE)
-
-    def _with_stored_parts(self, part: StoredResponse, held: ContentRange) -> StoredResponse:
-        for stored in self._store.lookup_now(part.key):
-            if stored.selecting == part.selecting and self._ledger.verdict(stored) is Verdict.VALID:
-                part = combine(stored, part)
-        return whole(part)
+            self._refused(reason, filling.exchange)
 
 
 def _birth(flight: Flight) -> Birth:

@@ -1,32 +1,65 @@
-"""The end of a fetch: what only the whole body tells is found out, and the fetch has its full length.
+"""The end of a fetch: what only the whole body tells is found out, and what came is stored or not.
 
-Called by ``engine.fetch`` before it stores what came.
+Called by ``engine.fetch`` when the last byte has come.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from edgecache.engine.combine import combine, whole
+from edgecache.engine.fill import Fill
 from edgecache.engine.judging import Filling
-from edgecache.semantics import finishing
+from edgecache.purging.base import Ledger
+from edgecache.purging.verdict import Verdict
+from edgecache.semantics import finishing, storing
 from edgecache.semantics.finishing import Examined
 from edgecache.semantics.guards import path_of
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import StoredResponse
 from edgecache.semantics.versioned import Versioned, recognise
+from edgecache.stores.base import Tiers
+from edgecache.stores.body import MemoryBody
 
-__all__ = ["finish"]
+__all__ = ["keep"]
 
 _MOST_AT_ONCE: Final = 256 * 1024
 """Bytes that are examined in the event loop: it takes a millisecond. Larger bodies, and those that may become larger
 when they are decoded, are examined in a thread."""
 
 
-async def finish(response: StoredResponse, filling: Filling, now: float) -> StoredResponse | Reason:
+async def keep(fill: Fill, filling: Filling, store: Tiers, ledger: Ledger, clock: Callable[[], float]) -> Reason | None:
+    """Store a body that has come whole; return why it is not, as things stand when all of it is known, or None."""
+    prototype = filling.prototype
+    if fill.spilled:
+        return Reason.TOO_LARGE
+    if reason := storing.refusal_of_body(prototype.head(), fill.size, filling.policy):
+        return reason
+    response = replace(prototype, body=MemoryBody(fill.chunks()))
+    if response.content_range is not None:
+        response = _with_stored_parts(response, store, ledger)
+    finished = await _finished(response, filling, clock())
+    if isinstance(finished, Reason):
+        return finished
+    if ledger.verdict(finished) is Verdict.INVALID:
+        return Reason.PURGED
+    reason = filling.plan.unkept(finished.head(), ledger)
+    return reason or (None if store.put_now(finished) else Reason.TOO_LARGE)
+
+
+def _with_stored_parts(part: StoredResponse, store: Tiers, ledger: Ledger) -> StoredResponse:
+    for stored in store.lookup_now(part.key):
+        if stored.selecting == part.selecting and ledger.verdict(stored) is Verdict.VALID:
+            part = combine(stored, part)
+    return whole(part)
+
+
+async def _finished(response: StoredResponse, filling: Filling, now: float) -> StoredResponse | Reason:
     """Return what is to be stored of a response that came whole at ``now``, or why it is not."""
-    asked, policy = filling.asked, filling.policy
+    asked, policy = filling.plan.asked, filling.policy
     named = recognise(path_of(asked.asked.target), asked.rules.names)
     # A refresh takes until its last byte: what was stored before is used until then.
     took = max(0.0, now - response.response_time)

@@ -85,9 +85,10 @@ def _lead(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, flight: 
             return serve.from_store(parts, exchange, response, status, now)
         case Filled():
             exchange.record("store")
-            exchange.result, exchange.reason = "miss", reason
+            exchange.result, exchange.reason = "miss", outcome.unkept or reason
             _count_miss(parts, plan)
-            status = Status(fwd, unlike_200(outcome.head.status), is_stored=True, detail=detail_of(reason))
+            detail, is_stored = outcome.unkept or detail_of(reason), outcome.unkept is None
+            status = Status(fwd, unlike_200(outcome.head.status), is_stored=is_stored, detail=detail)
             return serve.from_fill(parts, exchange, flight, outcome, status, now)
         case Unshared():
             return _alone(parts, exchange, plan, reason, outcome, now)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgecache.engine.exchange import Exchange
+from edgecache.engine.plan import Plan
 from edgecache.http.message import RequestHead, ResponseHead, fields_of
 from edgecache.origin.base import Framing, OriginResponse
 from edgecache.semantics import freshness, presenting, storing, validation
@@ -49,12 +51,16 @@ def passing(asked: Applied, *, has_content: bool) -> Reason | None:
 
 @dataclass(frozen=True, slots=True)
 class Filling:
-    """A response whose body is to be stored: what was asked and what holds for it, what clients see, what is stored."""
+    """A response whose body is to be stored: why it came and what holds for it, what clients see, what is stored.
 
-    asked: Applied
+    ``exchange`` is that of the request that brought it.
+    """
+
+    plan: Plan
     policy: Policy
     shown: ResponseHead
     prototype: StoredResponse
+    exchange: Exchange
 
 
 def judge(

@@ -52,9 +52,11 @@ class Found:
     candidates: tuple[StoredResponse, ...] = ()
     doubted: tuple[tuple[StoredResponse, StoredResponse, Reason], ...] = ()
 
-    def decide(self, head: RequestHead, policy: Policy, now: float, luck: float = 0.0) -> Decision:
+    def decide(
+        self, head: RequestHead, policy: Policy, now: float, luck: float = 0.0, *, held: bool = False
+    ) -> Decision:
         """Return what to do, in terms of what is stored."""
-        decision = reuse.decide(head, self.candidates, policy, now, luck)
+        decision = reuse.decide(head, self.candidates, policy, now, luck, held=held)
         if isinstance(decision, Validate | Complete):
             for candidate, stored, reason in self.doubted:
                 if candidate is decision.response:

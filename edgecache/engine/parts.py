@@ -7,7 +7,7 @@ an ``await``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edgecache.engine.collapse import Collapse
@@ -15,12 +15,14 @@ from edgecache.engine.counters import Counters
 from edgecache.engine.encodings import Encodings
 from edgecache.engine.fetch import Fetcher
 from edgecache.engine.lookup import Lookup
+from edgecache.engine.plan import Plan
 from edgecache.engine.refresh import Refresher
 from edgecache.http.cache_status import Fwd
 from edgecache.purging.base import Ledger
+from edgecache.semantics import key, releases
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
-from edgecache.semantics.rules import RuleSet
+from edgecache.semantics.rules import Applied, RuleSet
 from edgecache.stores.base import Tiers
 
 __all__ = ["FWD", "Parts", "detail_of", "unlike_200"]
@@ -64,9 +66,22 @@ class Parts:
     clock: Callable[[], float]
     luck: Callable[[], float]
 
-    def release_of(self, policy: Policy) -> str:
-        """Return the release that keys have in them, empty if none."""
-        return self.ledger.release.name if policy.by_release else ""
+    def planned(self, asked: Applied, digest: str = "", content: bytes | None = None, *, warms: str = "") -> Plan:
+        """Return the plan that a request begins with. ``digest`` is that of its ``content``.
+
+        ``warms`` is the release that a request of the edge's own is for: it is looked up and stored under that one.
+        """
+        head, policy, release, is_held = asked.head, asked.policy, warms, False
+        if not policy.by_release:
+            release = ""
+        elif not warms:
+            release, is_held = self.ledger.release.name, self.ledger.release.held
+        if warms:
+            asked = replace(asked, policy=replace(policy, honour_reload=True))
+        if label := release or warms:
+            asked = replace(asked, tags=(releases.tag_of(label),))
+        cache_key = key.primary(head, digest, policy, release)
+        return Plan(cache_key, asked, head, content, release=release, is_held=is_held)
 
 
 def unlike_200(status: int) -> int | None:

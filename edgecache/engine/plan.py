@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from edgecache.http.message import RequestHead, fields_of
+from edgecache.http.message import RequestHead, ResponseHead, fields_of
 from edgecache.purging.base import Ledger
 from edgecache.purging.verdict import Verdict
-from edgecache.semantics import validation
+from edgecache.semantics import releases, validation
 from edgecache.semantics.policy import Policy
+from edgecache.semantics.reason import Reason
 from edgecache.semantics.rules import Applied
 from edgecache.semantics.stored import CacheKey, StoredResponse
 
@@ -17,6 +18,8 @@ __all__ = ["MIN_SEQUENCE", "Plan", "forwarded"]
 
 MIN_SEQUENCE: Final = "edgecache-min-seq"
 """Request field: a purge's sequence, which this process has to know before it answers. Meant for nobody else."""
+
+_OWN: Final = frozenset({MIN_SEQUENCE, releases.FIELD.lower()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Plan:
         is_patient: whether to wait for another process that is fetching the same.
         is_alone: the request has fields that may change the response (``semantics.unkeyed``): nobody shares it, and
             it does not touch what is stored for others.
+        release: the name in the key, for what is bound to a release; else empty.
+        is_held: that release was gone back to, so what is stored of it is not replaced.
     """
 
     key: CacheKey
@@ -45,6 +50,8 @@ class Plan:
     keep_range: bool = False
     is_patient: bool = True
     is_alone: bool = False
+    release: str = ""
+    is_held: bool = False
 
     def unpurged(self, ledger: Ledger) -> Plan:
         """Return the plan without stored responses purged since it was made: no 304 and no 206 may revive them."""
@@ -52,6 +59,13 @@ class Plan:
         if stored is None or ledger.verdict(stored) is not Verdict.INVALID:
             return self
         return replace(self, validate=None, complete=None)
+
+    def unkept(self, head: ResponseHead, ledger: Ledger) -> Reason | None:
+        """Return why a response that may be stored is not to be kept, as things stand now (``semantics.releases``)."""
+        if not self.release:
+            return None
+        active = ledger.release
+        return releases.refusal(head.fields, self.release, active.name, held=active.held)
 
     def outgoing(self) -> RequestHead:
         """Return the request with the conditions and ranges that the plan needs, and no others."""
@@ -62,11 +76,13 @@ class Plan:
         return self.head if self.keep_range else validation.unconditional(self.head)
 
 
-def forwarded(head: RequestHead, policy: Policy) -> RequestHead:
-    """Add what a proxy adds (RFC 9110 §7.6.3), and what this one can do; drop what was meant for it alone."""
+def forwarded(head: RequestHead, policy: Policy, release: str = "") -> RequestHead:
+    """Add what a proxy adds (RFC 9110 §7.6.3), what this one can do and wants; drop what was meant for it alone."""
     pairs = [*head.fields.items(), ("Via", f"1.1 {policy.name}")]
-    if MIN_SEQUENCE in head.fields:
-        pairs = [pair for pair in pairs if pair[0].lower() != MIN_SEQUENCE]
+    if MIN_SEQUENCE in head.fields or releases.FIELD in head.fields:
+        pairs = [pair for pair in pairs if pair[0].lower() not in _OWN]
+    if release:
+        pairs.append((releases.FIELD, release))
     if policy.surrogate_control:
         pairs.append(("Surrogate-Capability", f'{policy.name}="Surrogate/1.0"'))
     return RequestHead(head.method, head.scheme, head.authority, head.target, fields_of(pairs))

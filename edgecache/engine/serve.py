@@ -29,7 +29,7 @@ def serve(parts: Parts, exchange: Exchange, decision: Serve | ServeStale, plan: 
         exchange.result = "stale"
         parts.counters.hits_stale_grace += 1
     else:
-        exchange.result = "stale" if decision.reason is Reason.MAX_STALE else "hit"
+        exchange.result = "hit" if decision.response.freshness.is_fresh(now) else "stale"
         parts.counters.hits += 1
     if isinstance(decision, ServeStale) and parts.refresher.begin(
         replace(plan, validate=decision.response), decision.reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from edgecache.engine import deliver, serve
 from edgecache.engine.collapse import Filled
@@ -19,7 +20,7 @@ from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.origin.base import OriginResponse
 from edgecache.purging.selector import Kind, Selector
 from edgecache.purging.verdict import Verdict
-from edgecache.semantics import freshness, invalidation, key, storing, validation
+from edgecache.semantics import freshness, invalidation, storing, validation
 from edgecache.semantics.reason import Reason
 from edgecache.stores.body import MemoryBody
 
@@ -34,7 +35,7 @@ async def forward_head(parts: Parts, exchange: Exchange, plan: Plan, reason: Rea
     stored = None if plan.is_alone else plan.validate
     head = plan.head if stored is None else validation.condition(plan.head, stored)
     try:
-        response = await parts.fetcher.send(head, None, exchange, exchange.request.on_interim)
+        response = await parts.fetcher.send(head, None, exchange, exchange.request.on_interim, release=plan.release)
     except OriginError as error:
         now = parts.clock()
         instead = serve.serve_instead(parts, exchange, plan, reason, None, now)
@@ -56,7 +57,7 @@ async def forward_head(parts: Parts, exchange: Exchange, plan: Plan, reason: Rea
         if instead is not None:
             response.close()
             return instead
-    if stored is not None and response.head.status < 500:
+    if stored is not None and response.head.status < 500 and not plan.is_held:
         parts.store.remove_now(stored)
     exchange.result, exchange.reason = "miss", Reason.METHOD
     status = Status(FWD[reason], unlike_200(response.head.status), detail=Reason.METHOD)
@@ -138,24 +139,26 @@ async def _store_answer(
 ) -> Delivery:
     """Deliver and store, born after the invalidation that the same exchange caused."""
     head = exchange.request.head
-    get = parts.rules.applied(RequestHead("GET", head.scheme, head.authority, head.target, head.fields))
+    get = parts.planned(parts.rules.applied(RequestHead("GET", head.scheme, head.authority, head.target, head.fields)))
+    policy = replace(judged.policy, tags=(*judged.policy.tags, *get.asked.tags))
     flight = parts.collapse.solo(head.target_uri, head.target_uri)
     prototype = storing.make(
         head,
         judged.head,
         MemoryBody(()),
-        judged.policy,
-        key=key.primary(get.head, "", get.policy, parts.release_of(get.policy)),
+        policy,
+        key=get.key,
         birth=parts.ledger.birth(),
         request_time=sent_at,
         response_time=now,
     )
-    filling = Filling(get, judged.policy, judged.shown, prototype)
+    filling = Filling(get, policy, judged.shown, prototype, exchange)
     parts.fetcher.start_pump(flight, filling, response)
     try:
         outcome = await outcome_of(flight, leads=True)
-        status = Status(Fwd.METHOD, unlike_200(response.head.status), is_stored=True)
         assert isinstance(outcome, Filled)
+        is_stored = outcome.unkept is None
+        status = Status(Fwd.METHOD, unlike_200(response.head.status), is_stored=is_stored, detail=outcome.unkept)
         return serve.from_fill(parts, exchange, flight, outcome, status, now)
     finally:
         flight.members -= 1

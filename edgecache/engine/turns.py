@@ -80,7 +80,7 @@ class Turns:
         if owner is None:
             await self._lock.released(plan.key, self._seconds)
         found = await self._lookup.behind(plan.head, plan.key)
-        decision = found.decide(plan.head, self._policy, self._clock())
+        decision = found.decide(plan.head, self._policy, self._clock(), held=plan.is_held)
         return Turn(plan.key, owner, isinstance(decision, Serve))
 
     async def take_refresh(self, plan: Plan) -> Turn:

@@ -134,6 +134,7 @@ def assess(
     has_validator = "etag" in head.fields or "last-modified" in head.fields
     must_validate = directives.no_cache and not policy.unsafe_ignore_no_cache
     is_success = 200 <= head.status < 300
+    is_of_release = policy.by_release and head.status < 400
     slides_until = policy.sliding_max if policy.max_ttl is None else min(policy.sliding_max, policy.max_ttl)
     return Freshness(
         generated_at=response_time - initial_age,
@@ -141,12 +142,12 @@ def assess(
         grace=windows.grace,
         if_error=windows.if_error,
         if_unreachable=windows.if_unreachable,
-        keep=policy.keep if has_validator else 0.0,
+        keep=max(policy.keep if has_validator else 0.0, policy.retain if is_of_release else 0.0),
         basis=basis,
         must_validate=must_validate,
         never_stale=_forbids_stale(directives) or directives.s_maxage is not None or not policy.may_be_stale,
         immutable=directives.immutable and is_success,
-        if_gone=windows.if_gone if is_success else 0.0,
+        if_gone=windows.if_gone if is_success and not policy.by_release else 0.0,
         eager=policy.early * max(_LEAST_FETCH, response_time - request_time),
         sliding=policy.sliding if is_success and lifetime > 0 and not must_validate else 0.0,
         slides_until=initial_age + slides_until,

@@ -104,7 +104,7 @@ class Policy:
         key_fields: request fields that are part of the key, lower case.
         key_cookies: cookies that are part of the key.
         drop_unknown_fields: leave out request fields that are not known to change nothing, instead of not storing.
-        by_release: part of the key is which release is active.
+        by_release: part of the key is which release is active (``semantics.releases``).
         compress: encode what is worth it, once per stored response.
 
     What rules set for some responses:
@@ -119,7 +119,8 @@ class Policy:
         sliding_max: no use prolongs it beyond this, from receipt.
         early: factor of the time a fetch took, ahead of the end of a lifetime, at which one request in e refreshes
             (XFetch); 0 turns it off.
-        retain: after its lifetime a response may stand in for a 404 or 410 this long.
+        retain: after its lifetime a response may stand in for a 404 or 410 this long; one that is ``by_release`` may
+            not, and is kept so long for the case that somebody goes back to its release.
         strategy: Cache-Control of responses that carry none.
         browser_ttl: ``max-age`` that clients see, whatever it is here; their time runs from delivery.
         tags: tags beside those of the origin; ``{host}`` and ``{1}`` … (path segments) are filled in.

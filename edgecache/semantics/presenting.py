@@ -30,6 +30,7 @@ from edgecache.http.cache_control import ResponseDirectives, parse_response
 from edgecache.http.codings import can_gain
 from edgecache.http.fields import parse_http_date, split_list
 from edgecache.http.message import FieldsView, Pair, RequestHead, ResponseHead, fields_of
+from edgecache.semantics import releases
 from edgecache.semantics.guards import media_type
 from edgecache.semantics.policy import Policy, Strategy
 from edgecache.semantics.reason import Reason
@@ -156,7 +157,8 @@ def consumed_fields(policy: Policy) -> frozenset[str]:
 
     CDN-Cache-Control is for every such cache on the way (RFC 9213 §3.1), and goes on.
     """
-    names = {name.lower() for name in (*policy.targeted_fields, *policy.tag_fields)} - {"cdn-cache-control"}
+    names = {name.lower() for name in (*policy.targeted_fields, *policy.tag_fields, releases.FIELD)}
+    names.discard("cdn-cache-control")
     return frozenset(names | {"surrogate-control"} if policy.surrogate_control else names)
 
 
@@ -198,7 +200,7 @@ def _bounded(status: int, fields: FieldsView, directives: ResponseDirectives, mo
     """Return the lifetime that others see of a failure that is not kept for long here; None for its own."""
     said = [float(each) for each in (directives.s_maxage, directives.max_age) if each is not None]
     if said:
-        return most if max(said) > most else None
+        return min(most, *said) if max(said) > most else None
     if "expires" in fields:
         date, expires = (parse_http_date(fields.get(name, ""), 0.0) for name in ("date", "expires"))
         return 0.0 if date is None or expires is None else max(0.0, min(most, expires - date))

@@ -32,7 +32,7 @@ class Reason(enum.StrEnum):
     VALIDATED = "validated", "the origin answered 304 (RFC 9111 §4.3.4)"
     EARLY = "early", "still fresh, refreshed ahead of its end so that not everybody comes at once (XFetch)"
     RETAINED = "retained", "an asset of an earlier release, which the origin does not have any more"
-    HELD = "held", "of the release that was rolled back to, which the origin may not have any more"
+    HELD = "held", "the active release was gone back to, which the origin may not have: served, but not stored"
     COLLAPSED = "collapsed", "another request's fetch answered this one too (RFC 9111 §4)"
 
     # Forwarded.
@@ -73,6 +73,7 @@ class Reason(enum.StrEnum):
     DIGEST_MISMATCH = "digest-mismatch", "the content is not what its name says, by a build manifest's word"
     ERROR_KEPT_OUT = "error-kept-out", "a server error does not replace a response that can still be used"
     PURGED = "purged", "purged while it was on its way"
+    OTHER_RELEASE = "other-release", "not known to be of the release that it was asked for"
 
     # Made here.
     ORIGIN_ERROR = "origin-error", "the origin failed and nothing stored may be served instead"

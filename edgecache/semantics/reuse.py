@@ -8,6 +8,10 @@ Order of the questions, each of which can end the matter:
     2. is there a selected response (§4.1) whose bytes cover what is asked (§3.3)?
     3. must it be validated whatever its age (no-cache)?     4. is it fresh, and fresh enough for the request?
     5. may it be served stale (max-stale, grace)?            6. may the request be forwarded (only-if-cached)?
+
+Of a release that was gone back to (``held``) what is stored is the answer to 3, 4 and 5: the origin may run another
+release, so to ask it would be to mix them. Errors, and what may have been purged, are left to the questions. It is a
+departure from RFC 9111 §4.2.4 and §5.2.2.4, by the operator's order and for what is ``Policy.by_release`` alone.
 """
 
 from __future__ import annotations
@@ -94,9 +98,17 @@ Decision: TypeAlias = Serve | ServeStale | Validate | Complete | Forward | Refus
 
 
 def decide(
-    request: RequestHead, candidates: Sequence[StoredResponse], policy: Policy, now: float, luck: float = 0.0
+    request: RequestHead,
+    candidates: Sequence[StoredResponse],
+    policy: Policy,
+    now: float,
+    luck: float = 0.0,
+    *,
+    held: bool = False,
 ) -> Decision:
     """Return what to do with ``request`` at ``now``, ``candidates`` being what is stored under its key.
+
+    ``held``: it is the key of a release that was gone back to.
 
     ``luck`` is drawn anew for each request, exponentially with mean 1: how eager this one is to refresh ahead of time.
     The expectation is that of XFetch (Vattani, Chierichetti and Lowenstein, VLDB 2015): the busier a response, the
@@ -105,7 +117,7 @@ def decide(
     if request.method not in KEYED_METHODS:
         return Forward(Reason.METHOD)
     directives = parse_request(request.fields)
-    decision = _among(request, directives, candidates, policy, now, luck)
+    decision = _among(request, directives, candidates, policy, now, luck, held=held)
     if directives.only_if_cached and not isinstance(decision, Serve | ServeStale):
         return Refuse()
     return decision
@@ -118,6 +130,8 @@ def _among(
     policy: Policy,
     now: float,
     luck: float,
+    *,
+    held: bool,
 ) -> Decision:
     if has_origin_conditions(request.fields):
         return Forward(Reason.PRECONDITION)
@@ -129,6 +143,8 @@ def _among(
     whole = next((stored for stored in selected if covers(stored, request)), None)
     if whole is None:
         return _complete(selected[0], request, now)
+    if held and whole.status < 400 and whole.freshness.is_proven:
+        return Serve(whole, Reason.HELD)
     return _reuse(whole, directives, policy, now, luck)
 
 

@@ -184,12 +184,14 @@ class Applied:
         asked: the request as it came.
         head: what is looked up and, if need be, sent (``semantics.normalising``).
         policy: what holds for it before there is a response.
+        tags: what a response gets beside the tags that the rules give it.
     """
 
     rules: RuleSet
     asked: RequestHead
     head: RequestHead
     policy: Policy
+    tags: tuple[str, ...] = ()
 
     @property
     def is_versioned(self) -> bool:
@@ -198,7 +200,8 @@ class Applied:
 
     def on(self, response: ResponseHead) -> Policy:
         """Return what holds for a response to it."""
-        return self.rules.on_response(self.asked, response)
+        policy = self.rules.on_response(self.asked, response)
+        return replace(policy, tags=(*policy.tags, *self.tags)) if self.tags else policy
 
 
 class RuleSet:

@@ -81,6 +81,7 @@ class Freshness:
         sliding: each use prolongs ``lifetime`` so that at least this remains; 0 does not.
         slides_until: no use prolongs ``lifetime`` beyond this.
         restarts_age: the time of its clients runs from delivery, by the operator's wish: so do Date and Age.
+        is_proven: whether it is known that no purge has hit it. Never stored: whoever looks it up finds out.
     """
 
     generated_at: float
@@ -98,6 +99,7 @@ class Freshness:
     sliding: float = 0.0
     slides_until: float = 0.0
     restarts_age: bool = False
+    is_proven: bool = True
 
     def age(self, now: float) -> float:
         """Current age in seconds (RFC 9111 §4.2.3), never negative."""
@@ -128,7 +130,14 @@ class Freshness:
     def unproven(self) -> Freshness:
         """Return these numbers without leave to use them before the origin has confirmed the response."""
         return replace(
-            self, grace=0.0, if_error=0.0, if_unreachable=0.0, if_gone=0.0, must_validate=True, never_stale=True
+            self,
+            grace=0.0,
+            if_error=0.0,
+            if_unreachable=0.0,
+            must_validate=True,
+            never_stale=True,
+            if_gone=0.0,
+            is_proven=False,
         )
 
     @property

@@ -43,7 +43,8 @@ _USUAL: Final = (
     "true-client-ip cdn-loop surrogate-capability x-varnish x-request-start",
     # tracing
     "traceparent tracestate x-request-id x-correlation-id x-trace-id x-amzn-trace-id x-cloud-trace-context",
-    "edgecache-min-seq",
+    # which never reach the origin as they came
+    "edgecache-min-seq edgecache-release",
 )
 
 KNOWN: Final = frozenset(name for line in _USUAL for name in line.split())

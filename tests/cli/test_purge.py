@@ -195,7 +195,7 @@ def test_without_a_token_it_is_told_what_to_do(environ: dict[str, str], argument
     code, output, errors = edgecache("--all", *arguments, **{**environ, "EDGECACHE_TOKEN": ""})
     assert (code, output) == (1, "")
     assert errors == (
-        "edgecache: this needs a bearer token that is known here; set EDGECACHE_TOKEN, or purge as the user of the "
+        "edgecache: this needs a bearer token that is known here; set EDGECACHE_TOKEN, or ask as the user of the "
         "edge, on its machine\n"
     )
 

@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from edgecache.edges.admin import AdminState, make_admin
+from edgecache.edges.deploys import Deploying, Deploys
 from edgecache.edges.erasures import Erasures, Progress
 from edgecache.edges.purges import Purges, Purging
 from edgecache.edges.siblings import Siblings
 from edgecache.edges.tokens import Scope, Token, Tokens, digest_of
 from edgecache.engine.counters import Counters
+from edgecache.engine.exchange import Delivery, Exchange, Request
 from edgecache.engine.matching import Matched
+from edgecache.engine.warming import Handle
+from edgecache.http.message import ResponseHead, fields_of
 from edgecache.purging.local import LocalLedger
 from edgecache.purging.receipt import Receipt, State, WorkerReceipt
 from edgecache.purging.selector import Selector, target_of
+from edgecache.semantics.reason import Reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +34,7 @@ if TYPE_CHECKING:
 
 STARTED: Final = 1_763_858_400.0  # 2025-11-23 00:40:00 UTC
 SECRET: Final = "canary-7f3a91"
-EVERYTHING: Final = Token("root", digest_of(SECRET), Scope(all=True))
+EVERYTHING: Final = Token("root", digest_of(SECRET), Scope(all=True, deploy=True))
 
 STORED: Final[Mapping[str, frozenset[str]]] = {
     "http://shop.example/p/42": frozenset({"product:42", "list"}),
@@ -153,8 +158,34 @@ def purges(
     )
 
 
+async def no_origin(request: Request) -> Delivery:
+    """What an engine answers whose origin is down."""
+    exchange = Exchange(request, STARTED, result="error", reason=Reason.ORIGIN_ERROR)
+    return Delivery(ResponseHead(502, fields_of(())), 0, exchange, pieces=())
+
+
+def deploys(
+    tokens: Tokens, ledger: LocalLedger | None = None, handle: Handle = no_origin, siblings: Siblings | None = None
+) -> Deploys:
+    """The real thing, which never pauses; its clock stands still."""
+    return Deploys(
+        Deploying(
+            ledger=ledger or LocalLedger(),
+            handle=handle,
+            tokens=tokens,
+            siblings=siblings or Siblings(),
+            now=lambda: STARTED,
+            sleep=lambda seconds: asyncio.sleep(0),
+        )
+    )
+
+
 def admin(
-    *tokens: Token, ledger: LocalLedger | None = None, clock: float = 0.0, made: Purges | None = None
+    *tokens: Token,
+    ledger: LocalLedger | None = None,
+    clock: float = 0.0,
+    made: Purges | None = None,
+    deploying: Deploys | None = None,
 ) -> web.Application:
     """The real application; its clocks stand still."""
     made = made or purges(*tokens, ledger=ledger, clock=clock)
@@ -167,7 +198,7 @@ def admin(
         started=STARTED,
         now=lambda: STARTED,
     )
-    return make_admin(state, purges=made)
+    return make_admin(state, purges=made, deploys=deploying or deploys(made.tokens, ledger))
 
 
 @contextlib.contextmanager

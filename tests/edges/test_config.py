@@ -106,13 +106,13 @@ def test_tokens_have_names_and_scopes(tmp_path: Path) -> None:
     text = (
         f'{SMALL}[tokens.shop]\nsha256 = "{DIGEST}"\nhosts = ["Shop.example:80", "*.shop.example"]\n'
         'tag_prefixes = ["product:"]\nkinds = ["tag", "url"]\nsoft_only = true\nrate = 60\n'
-        f'[tokens]\nroot = {{ sha256 = "{"0" * 64}", all = true }}\n'
+        f'[tokens]\nroot = {{ sha256 = "{"0" * 64}", all = true, deploy = true }}\n'
     )
     config = load(written(tmp_path, text), environ={"EDGECACHE_TOKENS_SHOP_ALL": "true"})
     kinds = frozenset({Kind.TAG, Kind.URL})
     assert config.granted() == [
         Token("shop", DIGEST.lower(), Scope(("shop.example", "*.shop.example"), ("product:",), kinds, True, rate=60)),
-        Token("root", "0" * 64, Scope(all=True)),
+        Token("root", "0" * 64, Scope(all=True, deploy=True)),
     ]
     assert config.sources["tokens.shop.rate"] == f"{tmp_path}/edgecache.toml:9"
     assert config.tokens["root"].hosts == ()

@@ -539,6 +539,11 @@ BREAKABLE = [
     "POST /v1/purge",
     "GET /v1/purges",
     "GET /v1/erasures/{id}",
+    "POST /v1/deploys/{name}",
+    "GET /v1/deploys/{name}",
+    "POST /v1/deploys/{name}/activate",
+    "POST /v1/deploys/{name}/hold",
+    "POST /v1/deploys/{name}/rollback",
     "GET /readyz",
 ]  # the others take nothing that could be wrong
 CHECKS = [

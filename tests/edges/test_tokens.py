@@ -171,7 +171,7 @@ def test_the_environment_s_token_is_for_everything() -> None:
     assert environment_token({}) is None
     assert environment_token({"EDGECACHE_TOKEN": ""}) is None
     token = environment_token({"EDGECACHE_TOKEN": "s3cret"})
-    assert token == Token("(environment)", digest_of("s3cret"), Scope(all=True))
+    assert token == Token("(environment)", digest_of("s3cret"), Scope(all=True, deploy=True))
 
 
 @pytest.mark.parametrize("text", ["two words", "caf\u00e9", "line\n", "a,b", "\udcff"])
@@ -275,3 +275,20 @@ def test_where_no_file_can_be_left_the_edge_starts_all_the_same(
         local.write([("127.0.0.1", 9)])
     assert "edgecache purge needs a token here" in caplog.text
     local.remove()
+
+
+@pytest.mark.parametrize(
+    ("scope", "hosts", "refusal"),
+    [
+        (Scope(deploy=True, hosts=("a.example",)), ["a.example"], None),
+        (Scope(deploy=True, hosts=("*.example",)), ["a.example", "b.example"], None),
+        (Scope(deploy=True, all=True), ["a.example"], None),
+        (Scope(deploy=True), [], None),
+        (Scope(all=True), [], "it may not deploy"),
+        (Scope(deploy=True), ["a.example"], "it may not warm a.example: its hosts are none"),
+        (Scope(deploy=True, hosts=("b.example",)), ["b.example", "a.example"], "it may not warm a.example: its hosts"),
+    ],
+)
+def test_who_may_deploy(scope: Scope, hosts: list[str], refusal: str | None) -> None:
+    reason = scope.refuses_to_warm(hosts)
+    assert reason == refusal if refusal is None else reason is not None and reason.startswith(refusal)

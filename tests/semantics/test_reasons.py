@@ -9,12 +9,13 @@ import pytest
 
 import edgecache.engine
 from edgecache.http.message import RequestHead
+from edgecache.semantics import releases
 from edgecache.semantics.finishing import Examined, finished
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import decide, may_serve_instead
 from edgecache.semantics.storing import refusal_of_body
-from tests.semantics.build import NOW, partial, refusal, request, response, stored
+from tests.semantics.build import NOW, fields, partial, refusal, request, response, stored
 
 FRESH = "Cache-Control: max-age=60"
 
@@ -62,6 +63,8 @@ SEMANTICS: dict[Reason, Reason | None] = {
     Reason.EARLY: decide(request(), [stored(FRESH, policy=Policy(early=1.0), delay=1.0)], Policy(), NOW, 61.0).reason,
     Reason.RETAINED: may_serve_instead(stored(FRESH, policy=Policy(retain=60)), NOW + 61, status=404),
     Reason.AMBIGUOUS_PATH: refusal(FRESH, of=request(target="/static/..%2faccount")),
+    Reason.HELD: decide(request(), [stored(FRESH)], Policy(), NOW + 99, held=True).reason,
+    Reason.OTHER_RELEASE: releases.refusal(fields(["Edgecache-Release: v1"]), "v2", "v2", held=False),
     Reason.TYPE_MISMATCH: refusal("Content-Type: text/html", FRESH, of=request(target="/a.js")),
     Reason.UNKEYED_FIELD: refusal(FRESH, of=request("X-Debug: 1")),
     Reason.DIGEST_MISMATCH: _finished(),
@@ -85,7 +88,7 @@ ENGINE = {
 }
 """What needs more than messages to come about; the engine's own tests bring it about."""
 
-UNUSED: set[Reason] = {Reason.HELD}
+UNUSED: set[Reason] = set()
 """Named by nothing that runs."""
 
 

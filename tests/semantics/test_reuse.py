@@ -366,3 +366,23 @@ def test_a_request_may_accept_a_stale_response_instead_of_an_error(
     response = stored(f"Cache-Control: {directives}")
     asking = request(f"Cache-Control: {asked}")
     assert may_serve_instead(response, NOW + 75, status=503, request=asking) is expected
+
+
+@pytest.mark.parametrize(
+    ("retain", "age", "status", "expected"),
+    [
+        (0, 0, 404, None),  # a reload of what is fresh here, and gone
+        (0, 61, 404, None),
+        (60, 0, 404, Reason.RETAINED),
+        (60, 119, 410, Reason.RETAINED),
+        (60, 120, 404, None),
+        (60, 61, 403, None),
+    ],
+)
+def test_only_what_is_retained_stands_in_for_what_is_gone(
+    retain: float, age: float, status: int, expected: Reason | None
+) -> None:
+    response = stored("Cache-Control: max-age=60", policy=Policy(retain=retain))
+    assert may_serve_instead(response, NOW + age, status=status) is expected
+    missing = stored("Cache-Control: max-age=60", policy=Policy(retain=retain), status=404)
+    assert may_serve_instead(missing, NOW + age, status=status) is None
