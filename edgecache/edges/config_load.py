@@ -29,8 +29,7 @@ from edgecache.edges.config import GROUPS, TABLES, Config, attribute_of, setting
 from edgecache.edges.config_checks import check_together
 from edgecache.edges.config_draft import Draft, Name
 from edgecache.edges.config_rules import in_force, tried
-from edgecache.edges.config_text import HIDING, Spot, read_text
-from edgecache.edges.rule_files import RULE_TABLES
+from edgecache.edges.config_text import HIDING, RULE_TABLES, Spot, read_text
 from edgecache.errors import ConfigError
 
 if TYPE_CHECKING:

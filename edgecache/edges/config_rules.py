@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from edgecache.edges.rule_files import RULE_TABLES, RuleFile, read_rule_file, read_rules, try_examples
+from edgecache.edges.config_text import RULE_TABLES
+from edgecache.edges.rule_files import RuleFile, read_rule_file, read_rules, try_examples
 from edgecache.edges.rulesets import is_path
 
 if TYPE_CHECKING:
