@@ -203,12 +203,15 @@ def _unknown_key(table: str, key: str) -> tuple[str, str]:
 
 def _unknown_table(name: str, content: object) -> tuple[str, str]:
     """Message and hint for a name at the top of the file that is no table of ours."""
-    if not isinstance(content, dict):
+    is_list = isinstance(content, list) and all(isinstance(one, dict) for one in content)
+    if not isinstance(content, dict) and not is_list:
         homes = [table for table in TABLES if name in settings(TABLES[table])]
         return f"{name} stands outside of every table", f"move it under {_tables(homes or list(TABLES))}"
-    known = [*TABLES, *(f"{group}.NAME" for group in GROUPS), *(f"[{name}]" for name in RULE_TABLES)]
+    known = {table: f"[{table}]" for table in (*TABLES, *(f"{group}.NAME" for group in GROUPS))}
+    known |= {table: f"[[{table}]]" for table in RULE_TABLES}
     close = difflib.get_close_matches(name, known, n=1)
-    return f"unknown table [{name}]", f"did you mean [{close[0]}]?" if close else f"the tables are {_tables(known)}"
+    message = f"unknown table {f'[[{name}]]' if is_list else f'[{name}]'}"
+    return message, f"did you mean {known[close[0]]}?" if close else f"the tables are {', '.join(known.values())}"
 
 
 def _tables(names: Iterable[str]) -> str:
