@@ -258,7 +258,13 @@ _OTHERS: Final = (
         "tags",
         Key("tags", Setting(TAG, "tags for purging; `{host}` and `{1}` are filled in", '["shop:{2}"]', many=True)),
     ),
-    ("max_object", Key("max_object", Setting(SIZE, "largest body stored", '"64MiB"', at_least=0))),
+    (
+        "max_object",
+        Key(
+            "max_object",
+            Setting(SIZE, "largest body stored; memory has to hold it while it arrives", '"64MiB"', at_least=0),
+        ),
+    ),
 )
 
 _UNSAFE: Final = (
