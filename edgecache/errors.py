@@ -9,7 +9,7 @@ Rules of this file
 
 from __future__ import annotations
 
-__all__ = ["ClientError", "ConfigError", "EdgecacheError", "OriginError", "OriginTimeout", "StoreError"]
+__all__ = ["AssetError", "ClientError", "ConfigError", "EdgecacheError", "OriginError", "OriginTimeout", "StoreError"]
 
 
 class EdgecacheError(Exception):
@@ -31,6 +31,10 @@ class ConfigError(EdgecacheError):
         self.line = line
         self.hint = hint
         self.why = why
+
+
+class AssetError(EdgecacheError):
+    """A template names a file that nobody built; the message says which names are like it."""
 
 
 class ClientError(EdgecacheError):

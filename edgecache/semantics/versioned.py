@@ -127,8 +127,10 @@ _HEX: Final = re.compile(
 )
 """Lengths that tools write. Not among them: 13, PHP's ``uniqid``; 14, a time; 24, MongoDB's identifiers."""
 
-_LONE_HEX: Final = 16
-"""Digits from which a digest may be the whole name of code."""
+_LONE_CODE: Final = 16
+_LONE_MEDIA: Final = 20
+"""Digits of a digest that is the whole name: at least for code, exactly for media, where it is webpack's default. Of
+another length such names are identifiers: 32 a UUID's, 40 a commit's."""
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
@@ -175,29 +177,38 @@ def _strict(stem: str, *, media: bool, built: bool) -> str:
 
     Media are what people upload under identifiers, so outside the tools' directories a dash is not enough for them.
     """
-    cut = max(stem.rfind("."), stem.rfind("-"))
-    head, token = stem[: cut + 1], stem[cut + 1 :]
-    if media and not built and head[-1:] != ".":
+    head, token = _cut(stem)
+    if not head:
+        whole = len(token) == _LONE_MEDIA if media else len(token) >= _LONE_CODE
+        return token if whole and _HEX.match(token) else ""
+    if media and not built and head[-1] != ".":
         return ""
     if _HEX.match(token):
-        return token if (head or (len(token) >= _LONE_HEX and not media)) and not _UUID.search(stem) else ""
-    if head and _BASE32.match(token) and (_ESBUILDS.match(head) or not _WORD_AND_NUMBER.match(token)):
-        return token
-    return ""
+        return "" if _UUID.search(stem) else token
+    return token if _BASE32.match(token) and (_ESBUILDS.match(head) or not _WORD_AND_NUMBER.match(token)) else ""
 
 
 def _loose(stem: str, directory: str) -> str:
     """Return what looks like a digest at the end of a stem, by the standard of its directory; empty if nothing does."""
     if _TOOLS_OWN.search(directory):
-        last = stem[max(stem.rfind("."), stem.rfind("-")) + 1 :]
-        return next((word for word in (last, _last_eight(stem)) if _TWO_KINDS.match(word)), "")
-    word = _last_eight(stem)
+        words = (_last(stem, 8), _last(stem, 13), _cut(stem)[1])
+        return next((word for word in words if _TWO_KINDS.match(word)), "")
+    word = _last(stem, 8)
     return word if len(word) < len(stem) and _BUILT.search(directory) and _DIGEST_LIKE.match(word) else ""
 
 
-def _last_eight(stem: str) -> str:
-    """Return the last eight characters if a separator precedes them; base64url contains dashes, so none is cut at."""
-    return stem[-8:] if stem[-9:-8] in ("", ".", "-") else ""
+def _cut(stem: str) -> tuple[str, str]:
+    """Split behind the last separator."""
+    cut = max(stem.rfind("."), stem.rfind("-")) + 1
+    return stem[:cut], stem[cut:]
+
+
+def _last(stem: str, length: int) -> str:
+    """Return the last characters if a separator precedes them; digests in base64url contain dashes too.
+
+    Eight is what Rollup and its kin write, 13 Turbopack.
+    """
+    return stem[-length:] if stem[-length - 1 : -length] in ("", ".", "-") else ""
 
 
 # ----------------------------------------------------------------------------------------------------- what never is
@@ -212,15 +223,16 @@ _MADE_ON_REQUEST: Final = re.compile(
 """Pages and feeds, also when a path goes on behind them; lists of what is played live."""
 
 _OF_FRAMEWORKS: Final = re.compile(
-    r"/(?:_next/(?:data|image)|page-data|_nuxt/builds/latest\.json|\.vite|\.well-known)(?:/|\Z)"
+    r"/(?:_next/(?:data|image|static/development)|page-data|_nuxt/builds/latest\.json|\.vite|\.well-known)(?:/|\Z)"
 )
 
 _SERVICE_WORKER: Final = re.compile(
     r"(?:[a-z_.-]+[-_.])?(?:sw|service[-_]?worker)(?:[-_.][a-z]+)*\.m?js\Z", re.IGNORECASE
 )
 _LIST_OF_A_SITE: Final = re.compile(
-    r"(?:[a-z_.-]*[-_.])?manifest(?:-[0-9a-f]+)?\.json\Z|sitemap[\w.-]*\.xml\Z", re.IGNORECASE
+    r"(?:[a-z_.-]*[-_.])?manifest(?:-[0-9a-f]+)?\.json\Z|_[a-z]+manifest\.js\Z|sitemap[\w.-]*\.xml\Z", re.IGNORECASE
 )
+"""The second is Next.js's, which lies in a directory named after the build; some sites give every build one name."""
 
 _FIXED_NAMES: Final = frozenset({
     # Service workers: the browser asks for them under the name it knows.
