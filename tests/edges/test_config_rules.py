@@ -10,6 +10,7 @@ import pytest
 from edgecache.edges.config import dump
 from edgecache.edges.config_load import ConfigMistakes, load
 from edgecache.http.message import fields_of
+from edgecache.semantics.policy import Strategy
 from edgecache.semantics.rules import BUILT_IN
 from tests.edges.configured import SMALL, mistakes, written
 from tests.semantics.build import request, response
@@ -140,7 +141,7 @@ def test_a_dump_shows_the_rules_in_force_and_reads_back_to_the_same(tmp_path: Pa
 def test_without_rules_nothing_is_different(tmp_path: Path) -> None:
     config = load(written(tmp_path, SMALL))
     assert (config.rules, config.inline, config.warnings) == ((), {}, ())
-    assert msgspec.structs.asdict(config.rulebook) == {"use": ()}
+    assert msgspec.structs.asdict(config.rulebook) == {"use": (), "manifests": ()}
     assert config.rule_set().applied(request()).head.fields == fields_of(())
 
 
@@ -149,3 +150,54 @@ def test_a_file_that_is_no_toml_is_a_mistake_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(ConfigMistakes) as caught:
         load(written(tmp_path, f'{SMALL}[rules]\nuse = ["shop.toml"]\n'))
     assert [one.where for one in caught.value.mistakes] == [f"{tmp_path}/shop.toml:1:7"]
+
+
+# Manifests.
+
+BUILT = '{"main.js": {"file": "assets/main-Dh9alFxD.js", "src": "main.js", "isEntry": true, "css": ["assets/main-DiwrgTda.css"]}}'
+
+
+def test_what_a_manifest_lists_is_versioned_below_its_base(tmp_path: Path) -> None:
+    (tmp_path / "dist").mkdir()
+    (tmp_path / "dist" / "manifest.json").write_text(BUILT, "utf-8")
+    config = load(
+        written(tmp_path, f'{SMALL}[rules]\nuse = ["static-assets"]\nmanifests = ["/s/=dist/manifest.json"]\n')
+    )
+    listed = config.rule_set().applied(request(target="/s/assets/main-Dh9alFxD.js")).on(response())
+    assert (listed.strategy, listed.edge_ttl) == (Strategy.IMMUTABLE, 365 * 86_400.0)
+    assert config.rule_set().applied(request(target="/assets/main-XXXXXXXX.js")).on(response()).edge_ttl is None
+    assert config.rulebook.manifests == (f"/s/={tmp_path}/dist/manifest.json",)
+    again = load(written(tmp_path, dump(config)))
+    assert (again.rulebook, again.assets) == (config.rulebook, config.assets)
+
+
+def test_a_manifest_may_stand_without_a_base_and_without_rules(tmp_path: Path) -> None:
+    (tmp_path / "a=b.json").write_text(BUILT, "utf-8")
+    config = load(written(tmp_path, f'{SMALL}[rules]\nmanifests = ["a=b.json"]\n'))
+    assert config.rule_set().applied(request(target="/assets/main-DiwrgTda.css")).is_versioned
+    assert config.rulebook.manifests == (f"/={tmp_path}/a=b.json",)
+
+
+UNBUILT = [
+    (None, "manifests: {}/m.json cannot be read: No such file or directory", ""),
+    ("[]", "manifests: {}/m.json is not a build manifest: a JSON list, not an object", ""),
+    ("{", "manifests: {}/m.json is not JSON", ""),
+    ('{"a": 1}', "manifests: {}/m.json is not a build manifest", "known are "),
+]
+
+
+@pytest.mark.parametrize(("content", "message", "hint"), UNBUILT)
+def test_a_mistake_about_a_manifest(tmp_path: Path, content: str | None, message: str, hint: str) -> None:
+    if content is not None:
+        (tmp_path / "m.json").write_text(content, "utf-8")
+    (mistake,) = mistakes(tmp_path, f'{SMALL}[rules]\nmanifests = ["/static/=m.json"]\n')
+    assert mistake.message.startswith(message.format(tmp_path))
+    assert mistake.hint.startswith(hint)
+    assert mistake.where == f"{tmp_path}/edgecache.toml:4:14"
+
+
+@pytest.mark.parametrize("word", ["", "/static/="])
+def test_what_names_no_manifest(tmp_path: Path, word: str) -> None:
+    (mistake,) = mistakes(tmp_path, f'{SMALL}[rules]\nmanifests = ["{word}"]\n')
+    assert mistake.message == f'manifests: "{word}" is not the path of a manifest'
+    assert "/static/=dist/manifest.json" in mistake.hint
