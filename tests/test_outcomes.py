@@ -162,6 +162,10 @@ async def an_upgrade(stage: Stage) -> None:
     await stage.get((("Connection", "Upgrade"), ("Upgrade", "websocket"), *key.items()))
 
 
+async def a_pass(stage: Stage) -> None:
+    await stage.stored()
+
+
 async def content_in_a_get(stage: Stage) -> None:
     await stage.get(body=b"content")
 
@@ -225,6 +229,31 @@ async def gone_back_to(stage: Stage) -> None:
 async def of_another_release(stage: Stage) -> None:
     await stage.edge.parts.ledger.activate("v2")
     await stage.stored(Edgecache_Release="v1")
+
+
+async def ahead_of_its_end(stage: Stage) -> None:
+    """What took so long to fetch that every request is eager to do it again in time."""
+    slow = Reply(200, {"Cache-Control": FRESH}, b"content")
+
+    def answer(_: object) -> Reply:
+        stage.clock.advance(1e9)
+        return slow
+
+    stage.origin.script = answer
+    await stage.get()
+    await stage.get()
+    await settled(stage.edge)
+
+
+async def an_asset_that_is_gone(stage: Stage) -> None:
+    await stage.stored(age=61)
+    stage.answers(404)
+    await stage.get()
+
+
+async def a_page_in_the_place_of_a_script(stage: Stage) -> None:
+    stage.answers(Cache_Control=FRESH, Content_Type="text/html")
+    await stage.edge.fetch("/a.js")
 
 
 async def groups_ended(stage: Stage) -> None:
@@ -294,6 +323,8 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.UNREACHABLE: an_unreachable_origin,
     Reason.VALIDATED: a_validation,
     Reason.HELD: gone_back_to,
+    Reason.EARLY: ahead_of_its_end,
+    Reason.RETAINED: an_asset_that_is_gone,
     Reason.COLLAPSED: two_at_once,
     Reason.URI_MISS: a_miss,
     Reason.VARY_MISS: another_variant,
@@ -306,6 +337,7 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.METHOD: an_unsafe_method,
     Reason.PRECONDITION: a_precondition,
     Reason.UPGRADE: an_upgrade,
+    Reason.RULE_PASS: a_pass,
     Reason.CONTENT: content_in_a_get,
     Reason.ONLY_IF_CACHED: only_if_cached,
     Reason.STATUS: answered(500),
@@ -315,6 +347,8 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.PRIVATE: answered(Cache_Control="private"),
     Reason.AUTHORIZATION: asked({"Authorization": "Basic x"}, Cache_Control=FRESH),
     Reason.SET_COOKIE: answered(Cache_Control=FRESH, Set_Cookie="a=b"),
+    Reason.TYPE_MISMATCH: a_page_in_the_place_of_a_script,
+    Reason.UNKEYED_FIELD: asked({"X-Debug": "1"}, Cache_Control=FRESH),
     Reason.REQUEST_COOKIE: asked({"Cookie": "a=b"}, ETag='"1"'),
     Reason.VARY_STAR: answered(Cache_Control=FRESH, Vary="*"),
     Reason.NO_FRESHNESS: answered(),
@@ -334,6 +368,9 @@ RULES: Final[dict[Story, tuple[Rule, ...]]] = {
     a_style_that_is_wanted_smaller: (Rule(name="compress", settings={"compress": True}),),
     gone_back_to: (Rule(name="pages", settings={"by_release": True}),),
     of_another_release: (Rule(name="pages", settings={"by_release": True}),),
+    a_pass: (Rule(name="pass", settings={"passes": True}),),
+    ahead_of_its_end: (Rule(name="early", settings={"edge_ttl": 60.0, "early": 10.0}),),
+    an_asset_that_is_gone: (Rule(name="retain", settings={"retain": 86_400.0}),),
 }
 """What some stories need."""
 

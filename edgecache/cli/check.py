@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from edgecache.cli.mistakes import described
+from edgecache.cli.mistakes import show_warnings
 from edgecache.edges.config import dump
 from edgecache.edges.config_load import ConfigMistakes, load
 from edgecache.edges.config_text import Mistakes, Spot
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from edgecache.edges.config import Config
-    from edgecache.errors import ConfigError
 
 __all__ = ["check"]
 
@@ -40,7 +39,7 @@ def check(rules: tuple[str, ...], path: str | None, dumped: bool) -> None:
     if path is not None or not rules:
         path = path or _DEFAULT
         config = load(path, environ=os.environ)
-        _warn(config.warnings)
+        show_warnings(config.warnings)
         click.echo(dump(config), nl=False) if dumped else click.echo(f"{path}: {_summary(config)}")
 
 
@@ -56,7 +55,7 @@ def _check_rules(words: Iterable[str]) -> None:
         file = read_rule_file(word, found)
         if file is not None and len(found.mistakes) == before:
             click.echo(f"{word}: ok, {_counted(len(file.rules), len(file.examples))}")
-    _warn(found.warnings)
+    show_warnings(found.warnings)
     if found.mistakes:
         raise ConfigMistakes(found.mistakes)
 
@@ -69,8 +68,3 @@ def _summary(config: Config) -> str:
 
 def _counted(rules: int, examples: int) -> str:
     return f"{rules} rule{'s' * (rules != 1)}, {examples} example{'s' * (examples != 1)}"
-
-
-def _warn(warnings: Iterable[ConfigError]) -> None:
-    for warning in warnings:
-        click.echo(f"warning: {described(warning)}", err=True)

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import click
+
 from edgecache.edges.config_load import ConfigMistakes
 from edgecache.errors import ConfigError, EdgecacheError
 
-__all__ = ["described"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["described", "show_warnings"]
+
+
+def show_warnings(warnings: Iterable[ConfigError]) -> None:
+    """Tell of what works and is hardly meant."""
+    for warning in warnings:
+        click.echo(f"warning: {described(warning)}", err=True)
 
 
 def described(error: EdgecacheError) -> str:

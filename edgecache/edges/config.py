@@ -16,6 +16,7 @@ from edgecache.edges.config_tables import Admin, AdminToken, Cache, Log, Origin,
 from edgecache.edges.toml_writing import toml_of
 from edgecache.errors import ConfigError
 from edgecache.semantics.rules import Rule, RuleSet
+from edgecache.semantics.versioned import AssetNames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,6 +57,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     Attributes:
         rulebook: the table ``[rules]``.
         rules: the rules in force, in order: those of the file, then those of the rule sets.
+        assets: the names that the build manifests list, if there are any.
         inline: tables ``[[rule]]`` and ``[[example]]`` of the file, as they were written.
         sources: where values that are no defaults came from, by ``table.key``: ``edgecache.toml:12``,
             ``EDGECACHE_CACHE_MEMORY`` or ``--memory``.
@@ -71,6 +73,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tokens: dict[str, AdminToken] = {}
     rulebook: Rules = Rules()
     rules: tuple[Rule, ...] = ()
+    assets: AssetNames | None = None
     inline: dict[str, list[dict[str, Any]]] = {}
     sources: dict[str, str] = {}
     warnings: tuple[ConfigError, ...] = ()
@@ -81,7 +84,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def rule_set(self) -> RuleSet:
         """Return the rules that are in force, over what ``[cache]`` says."""
-        return RuleSet(self.cache.policy(), self.rules)
+        return RuleSet(self.cache.policy(), self.rules, self.assets)
 
     def with_redis(self, url: str, secret: str) -> Config:
         """Return this configuration with another server: the embedded one, now that it runs."""

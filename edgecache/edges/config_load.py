@@ -29,8 +29,7 @@ from edgecache.edges.config import GROUPS, TABLES, Config, attribute_of, setting
 from edgecache.edges.config_checks import check_together
 from edgecache.edges.config_draft import Draft, Name
 from edgecache.edges.config_rules import in_force, tried
-from edgecache.edges.config_text import HIDING, Spot, read_text
-from edgecache.edges.rule_files import RULE_TABLES
+from edgecache.edges.config_text import HIDING, RULE_TABLES, Spot, read_text
 from edgecache.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -204,12 +203,15 @@ def _unknown_key(table: str, key: str) -> tuple[str, str]:
 
 def _unknown_table(name: str, content: object) -> tuple[str, str]:
     """Message and hint for a name at the top of the file that is no table of ours."""
-    if not isinstance(content, dict):
+    is_list = isinstance(content, list) and all(isinstance(one, dict) for one in content)
+    if not isinstance(content, dict) and not is_list:
         homes = [table for table in TABLES if name in settings(TABLES[table])]
         return f"{name} stands outside of every table", f"move it under {_tables(homes or list(TABLES))}"
-    known = [*TABLES, *(f"{group}.NAME" for group in GROUPS), *(f"[{name}]" for name in RULE_TABLES)]
+    known = {table: f"[{table}]" for table in (*TABLES, *(f"{group}.NAME" for group in GROUPS))}
+    known |= {table: f"[[{table}]]" for table in RULE_TABLES}
     close = difflib.get_close_matches(name, known, n=1)
-    return f"unknown table [{name}]", f"did you mean [{close[0]}]?" if close else f"the tables are {_tables(known)}"
+    message = f"unknown table {f'[[{name}]]' if is_list else f'[{name}]'}"
+    return message, f"did you mean {known[close[0]]}?" if close else f"the tables are {', '.join(known.values())}"
 
 
 def _tables(names: Iterable[str]) -> str:

@@ -37,7 +37,7 @@ from edgecache.edges.config_values import (
     Setting,
     choice,
 )
-from edgecache.edges.rulesets import RULES
+from edgecache.edges.rulesets import MANIFEST, RULES
 from edgecache.edges.settings import ServerSettings
 from edgecache.edges.tokens import Scope, Token
 from edgecache.origin.address import directory_of
@@ -266,6 +266,12 @@ class Rules(Table, frozen=True, kw_only=True):
     use: Annotated[
         tuple[str, ...],
         Setting(RULES, "shipped sets and files of rules; the first that decides wins", '["static-assets"]', many=True),
+    ] = ()
+    manifests: Annotated[
+        tuple[str, ...],
+        Setting(
+            MANIFEST, "what builds wrote, and below which path it is", '["/static/=dist/manifest.json"]', many=True
+        ),
     ] = ()
 
 

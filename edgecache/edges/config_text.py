@@ -24,11 +24,13 @@ from edgecache.edges.toml_location import Place, Span, excerpt, line_and_column,
 from edgecache.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from edgecache.edges.config import Table
     from edgecache.edges.config_values import Setting, Unreadable
     from edgecache.edges.toml_location import Path as KeyPath
 
-__all__ = ["HIDING", "ConfigText", "Mistakes", "Spot", "parse_text", "read_text", "unreadable"]
+__all__ = ["HIDING", "RULE_TABLES", "ConfigText", "Mistakes", "Spot", "parse_text", "read_text", "unreadable"]
 
 _SYNTAX: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
 _SYNTAX_HINTS: Final = {
@@ -46,9 +48,21 @@ def _hiding(table: type[Table]) -> list[str]:
 HIDING: Final = {name: keys for name, table in {**TABLES, **GROUPS}.items() if (keys := _hiding(table))}
 """Tables with secrets, and the keys of these."""
 
-_SECRETIVE: Final = "|".join(sorted({*itertools.chain(*HIDING.values())}))
-_HIDING_KEY: Final = re.compile(rf"\b(?:{_SECRETIVE})\b[\"']?[ \t]*=|://[^/?#\s]*@")
+_SECRETIVE: Final = sorted({*itertools.chain(*HIDING.values())})
+
+
+def _hiding_key(names: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(names)})\b[\"']?[ \t]*=|://[^/?#\s]*@")
+
+
+_HIDING_KEY: Final = _hiding_key(_SECRETIVE)
 """A key whose value is secret, or a URL with a password, wherever it stands."""
+
+_HIDING_IN_RULES: Final = _hiding_key(name for name in _SECRETIVE if name != "url")
+"""The same where a URL is what somebody asks for: rules and their examples."""
+
+RULE_TABLES: Final = ("rule", "example")
+"""What a rule file consists of, and a configuration may have too."""
 
 _HIDING_TABLE: Final = re.compile(rf"[ \t]*\[[ \t\"']*(?:{'|'.join(HIDING)})\b")
 _HEADER: Final = re.compile(r"^[ \t]*\[[\w. \t\"'-]+\][ \t]*(?:#.*)?$", re.MULTILINE)
@@ -100,7 +114,7 @@ class ConfigText:
         return Spot(
             f"{self.path}:{line}",
             f"{self.path}:{line}:{column}",
-            "" if hides else _shown(self.text, span),
+            "" if hides else _shown(self.text, span, _HIDING_IN_RULES if path[0] in RULE_TABLES else _HIDING_KEY),
             os.path.dirname(self.path),
         )
 
@@ -166,11 +180,11 @@ def _is_secret_around(text: str, offset: int) -> bool:
     return bool(_HIDING_TABLE.match(table) or _HIDING_KEY.search(table))
 
 
-def _shown(text: str, span: Span) -> str:
+def _shown(text: str, span: Span, hiding: re.Pattern[str] = _HIDING_KEY) -> str:
     """A line of the file and carets under a part of it, without what is too long for a terminal; empty when the carets
     would be lost, or a secret stands in the line.
     """
     line, carets = excerpt(text, span).split("\n")
-    if carets.index("^") >= _SHOWN or _HIDING_KEY.search(line):
+    if carets.index("^") >= _SHOWN or hiding.search(line):
         return ""
     return f"{line[:_SHOWN]}\n{carets[:_SHOWN]}"

@@ -18,6 +18,7 @@ from edgecache.edges.rule_reader import quoted
 from edgecache.edges.rule_tables import SET
 from edgecache.semantics.policy import DEFAULT, Strategy
 from edgecache.semantics.rules import REQUEST_SETTINGS, Rule
+from edgecache.semantics.versioned import is_never_immutable
 
 if TYPE_CHECKING:
     from edgecache.edges.config_text import ConfigText, Mistakes
@@ -30,6 +31,8 @@ _Fault: TypeAlias = tuple[str, str, str]
 
 _ERRORS: Final = frozenset(range(400, 600))
 _NOT_SHARED: Final = (Strategy.PRIVATE, Strategy.NO_STORE)
+_WITH_LIFETIME: Final = (Strategy.IMMUTABLE, Strategy.VERSIONED, Strategy.REVALIDATE)
+_FOR_A_YEAR: Final = (Strategy.IMMUTABLE, Strategy.VERSIONED)
 _NOT_STORED: Final = frozenset({"passes", "strategy", "browser_ttl"})
 """What can be set beside ``pass``: it concerns what clients see."""
 
@@ -38,7 +41,7 @@ def check_rules(text: ConfigText, rules: Sequence[Written], found: Mistakes) -> 
     """Blame contradictions in each rule of a file; warn about rules that can decide nothing."""
     for written in rules:
         for check in _CHECKS:
-            for key, message, hint in check(written.rule):
+            for key, message, hint in check(written):
                 spot = text.spot((*written.path, "set", key), key=True)
                 found.blame(spot, message, hint)
     for index, written in enumerate(sorted(rules, key=lambda one: -one.rule.priority)):
@@ -57,20 +60,23 @@ def _leaves_nothing(earlier: Written, later: Written) -> bool:
     return is_wider or (earlier.raw.get("match"), unless) == (later.raw.get("match"), later.raw.get("unless", {}))
 
 
-def _sets_too_late(rule: Rule) -> Iterator[_Fault]:
+def _sets_too_late(written: Written) -> Iterator[_Fault]:
+    rule = written.rule
     if rule.needs_response:
         for key in _written(rule, REQUEST_SETTINGS):
             message = f"{key} takes effect before there is a response, and the rule looks at one"
             yield key, message, "match by the request alone, or set it in a rule of its own"
 
 
-def _passes_and_stores(rule: Rule) -> Iterator[_Fault]:
+def _passes_and_stores(written: Written) -> Iterator[_Fault]:
+    rule = written.rule
     if rule.settings.get("passes"):
         for key in _written(rule, set(rule.settings) - _NOT_STORED):
             yield key, f"{key} means nothing beside pass: nothing is looked up or stored", f"leave out {key} or pass"
 
 
-def _slides_too_far(rule: Rule) -> Iterator[_Fault]:
+def _slides_too_far(written: Written) -> Iterator[_Fault]:
+    rule = written.rule
     sliding, most = _seconds(rule, "sliding"), _seconds(rule, "sliding_max")
     limit = DEFAULT.sliding_max if most is None else most
     if sliding is not None and sliding > limit:
@@ -78,7 +84,8 @@ def _slides_too_far(rule: Rule) -> Iterator[_Fault]:
         yield "sliding", f'sliding is more than sliding_max, which is "{format_duration(limit)}"', f"write {text} too"
 
 
-def _is_cut_short(rule: Rule) -> Iterator[_Fault]:
+def _is_cut_short(written: Written) -> Iterator[_Fault]:
+    rule = written.rule
     most = _seconds(rule, "max_ttl")
     for key in ("edge_ttl", "default_ttl", "negative_ttl"):
         seconds = _seconds(rule, key)
@@ -86,12 +93,29 @@ def _is_cut_short(rule: Rule) -> Iterator[_Fault]:
             yield key, f"{key} is more than max_ttl", f'write {key} = "{format_duration(most)}", or leave max_ttl out'
 
 
-def _defaults_to_nothing(rule: Rule) -> Iterator[_Fault]:
-    if {"edge_ttl", "default_ttl"} <= set(rule.settings):
+def _defaults_to_nothing(written: Written) -> Iterator[_Fault]:
+    settings = written.rule.settings
+    if {"edge_ttl", "default_ttl"} <= set(settings):
         yield "default_ttl", "default_ttl means nothing beside edge_ttl, which is for all", "leave one of them out"
+    elif "default_ttl" in settings and (strategy := settings.get("strategy")) in _WITH_LIFETIME:
+        message = f'default_ttl means nothing beside browser = "{strategy}", which gives a lifetime'
+        yield "default_ttl", message, "write edge_ttl"
 
 
-def _is_for_other_statuses(rule: Rule) -> Iterator[_Fault]:
+def _promises_what_changes(written: Written) -> Iterator[_Fault]:
+    if written.rule.settings.get("strategy") not in _FOR_A_YEAR:
+        return
+    match = written.raw.get("match", {})
+    paths = [path for path in _listed(match.get("path")) if "*" not in path and "?" not in path]
+    names = [quoted(path) for path in paths if is_never_immutable(path)]
+    names += [f"extension {quoted(one)}" for one in _listed(match.get("extension")) if is_never_immutable(f"/a.{one}")]
+    if names:
+        hint = 'write browser = "revalidate", or leave these out'
+        yield "browser", f"what is at {', '.join(names)} changes, and browsers would keep it for a year", hint
+
+
+def _is_for_other_statuses(written: Written) -> Iterator[_Fault]:
+    rule = written.rule
     statuses = rule.match.statuses
     if statuses and statuses <= _ERRORS:
         for key in _written(rule, {"edge_ttl", "default_ttl"}):
@@ -101,7 +125,8 @@ def _is_for_other_statuses(rule: Rule) -> Iterator[_Fault]:
             yield key, f"{key} is for errors, and the rule is for what is none", "write edge_ttl or default_ttl"
 
 
-def _keeps_from_all(rule: Rule) -> Iterator[_Fault]:
+def _keeps_from_all(written: Written) -> Iterator[_Fault]:
+    rule = written.rule
     strategy = rule.settings.get("strategy")
     if strategy in _NOT_SHARED:
         for key in _written(rule, {"edge_ttl", "default_ttl"}):
@@ -111,23 +136,26 @@ def _keeps_from_all(rule: Rule) -> Iterator[_Fault]:
             yield key, f'{key} contradicts browser = "{strategy}", which gives clients none', "leave one of them out"
 
 
-def _asks_for_no_query(rule: Rule) -> Iterator[_Fault]:
+def _asks_for_no_query(written: Written) -> Iterator[_Fault]:
+    rule = written.rule
     if {"path", "query"} <= set(rule.settings):
         yield "query", "query means nothing beside path, which is asked for without any", "leave query out"
 
 
-def _keys_cookies_whole(rule: Rule) -> Iterator[_Fault]:
+def _keys_cookies_whole(written: Written) -> Iterator[_Fault]:
+    rule = written.rule
     names = rule.settings.get("key_fields", ())
     if isinstance(names, tuple) and "cookie" in names:
         yield "key_headers", "no two clients have the same Cookie", 'name those that count: key_cookies = ["theme"]'
 
 
-_CHECKS: Final[tuple[Callable[[Rule], Iterator[_Fault]], ...]] = (
+_CHECKS: Final[tuple[Callable[[Written], Iterator[_Fault]], ...]] = (
     _sets_too_late,
     _passes_and_stores,
     _slides_too_far,
     _is_cut_short,
     _defaults_to_nothing,
+    _promises_what_changes,
     _is_for_other_statuses,
     _keeps_from_all,
     _asks_for_no_query,
@@ -138,6 +166,10 @@ _CHECKS: Final[tuple[Callable[[Rule], Iterator[_Fault]], ...]] = (
 def _written(rule: Rule, fields: Any) -> list[str]:
     """Return the keys, as people write them, of those settings of a rule that are among ``fields``."""
     return [key for key, one in SET.items() if one.field in rule.settings and one.field in fields]
+
+
+def _listed(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def _seconds(rule: Rule, name: str) -> float | None:

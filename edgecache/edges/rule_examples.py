@@ -78,7 +78,7 @@ def _read_span(value: object) -> tuple[float, ...]:
 
 
 def _write_span(span: tuple[float, ...]) -> str:
-    texts = [f'"{format_duration(round(seconds, 3))}"' for seconds in span]
+    texts = list(dict.fromkeys(f'"{format_duration(round(seconds, 3))}"' for seconds in span))
     return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
 
 

@@ -12,11 +12,12 @@ Callers: ``edges.config_load`` and ``edgecache check``.
 
 from __future__ import annotations
 
+import difflib
 import os.path
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from edgecache.edges.config_text import ConfigText, Mistakes, Spot, parse_text, read_text
+from edgecache.edges.config_text import RULE_TABLES, ConfigText, Mistakes, Spot, parse_text, read_text
 from edgecache.edges.rule_checks import check_rules
 from edgecache.edges.rule_examples import Example, ExampleReader
 from edgecache.edges.rule_load import RuleReader
@@ -29,10 +30,7 @@ if TYPE_CHECKING:
 
     from edgecache.errors import ConfigError
 
-__all__ = ["RULE_TABLES", "RuleFile", "read_rule_file", "read_rules", "try_examples"]
-
-RULE_TABLES: Final = ("rule", "example")
-"""What a rule file consists of, and a configuration may have too."""
+__all__ = ["RuleFile", "read_rule_file", "read_rules", "try_examples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +51,7 @@ def read_rule_file(word: str, found: Mistakes, *, directory: str = "") -> RuleFi
     text = _text(word, found, directory)
     if text is None:
         return None
-    _check_tables(text, found)
-    file = read_rules(text, found)
+    file = read_rules(text, found, is_alone=True)
     if len(found.mistakes) == before:
         if not file.examples:
             found.warn(Spot(text.path, text.path), "no example shows what these rules do", "write [[example]] tables")
@@ -62,9 +59,14 @@ def read_rule_file(word: str, found: Mistakes, *, directory: str = "") -> RuleFi
     return file if len(found.mistakes) == before else None
 
 
-def read_rules(text: ConfigText, found: Mistakes) -> RuleFile:
-    """Return the rules and examples of a text; what could not be read is left out, and a mistake."""
+def read_rules(text: ConfigText, found: Mistakes, *, is_alone: bool = False) -> RuleFile:
+    """Return the rules and examples of a text; what could not be read is left out, and a mistake.
+
+    ``is_alone`` says that nothing else may stand in it.
+    """
     before = len(found.mistakes)
+    if is_alone:
+        _check_tables(text, found)
     rules = RuleReader(text, found).rules()
     check_rules(text, rules, found)
     examples = ExampleReader(text, found).examples()
@@ -88,9 +90,9 @@ def _text(word: str, found: Mistakes, directory: str) -> ConfigText | None:
 def _check_tables(text: ConfigText, found: Mistakes) -> None:
     for name in text.document:
         if name not in RULE_TABLES:
-            hint = f"did you mean [[{name.removesuffix('s')}]]?" if name.removesuffix("s") in RULE_TABLES else ""
-            spot = text.spot((name,), key=True)
-            found.blame(spot, f"unknown table {name} in a rule file", hint or "it has [[rule]] and [[example]]")
+            close = difflib.get_close_matches(name, RULE_TABLES, n=1)
+            hint = f"did you mean [[{close[0]}]]?" if close else "it has [[rule]] and [[example]]"
+            found.blame(text.spot((name,), key=True), f"unknown table {name} in a rule file", hint)
 
 
 def _in_order(mistakes: Sequence[ConfigError]) -> list[ConfigError]:

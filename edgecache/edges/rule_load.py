@@ -118,5 +118,4 @@ class RuleReader(TableReader):
         homes = [name for name, keys in _TABLES.items() if key in keys]
         if homes and title != "query":
             return f"{key} belongs into {' or '.join(homes)}"
-        usual = [one for one in known if not one.startswith("unsafe_")]
-        return _MEANT.get(key) or TableReader.hint(self, key, known if "unsafe" in key else usual, title)
+        return _MEANT.get(key) or TableReader.hint(self, key, known, title)

@@ -104,7 +104,8 @@ class TableReader:
     def hint(self, key: str, known: list[str], title: str) -> str:
         """Return what to write instead of a key that a table does not have."""
         close = difflib.get_close_matches(key, known, n=1)
-        return f"did you mean {close[0]}?" if close else f"{title} knows {', '.join(known)}"
+        usual = (one for one in known if not one.startswith("unsafe_"))
+        return f"did you mean {close[0]}?" if close else f"{title} knows {', '.join(usual)}"
 
     def blame(self, path: KeyPath, message: str, hint: str) -> None:
         """Keep a mistake about the value at a place."""

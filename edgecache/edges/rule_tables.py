@@ -173,8 +173,8 @@ def _duration(name: str, prose: str, example: str) -> tuple[str, Key]:
     return name, Key(name, Setting(DURATION, prose, example, at_least=0, at_most=_DECADE))
 
 
-def _switch(name: str, prose: str, policy_field: str = "") -> tuple[str, Key]:
-    return name, Key(policy_field or name, Setting(SWITCH, prose, "true"))
+def _switch(name: str, prose: str, policy_field: str = "", example: str = "true") -> tuple[str, Key]:
+    return name, Key(policy_field or name, Setting(SWITCH, prose, example))
 
 
 _LIFETIMES: Final = (
@@ -215,7 +215,7 @@ _STALE: Final = (
     _duration("if_unreachable", "stale is served while the origin cannot be reached", '"1h"'),
     _duration("keep", "kept after that, only to be validated", '"1h"'),
     _duration("retain", "stale is served instead of a 404 or 410: assets of earlier releases", '"30d"'),
-    _switch("may_be_stale", "`false`: none of these windows, and no `max-stale`"),
+    _switch("may_be_stale", "`false`: none of these windows, and no `max-stale`", example="false"),
 )
 
 _CLIENTS: Final = (
@@ -230,7 +230,7 @@ _CLIENTS: Final = (
     _duration("browser_ttl", "`max-age` that clients see, from delivery", '"5m"'),
     _switch("etag", "make an entity tag of the content where there is none"),
     _switch("compress", "encode what is worth it, once per stored response"),
-    _switch("honour_reload", "obey `no-cache`, `max-age` and `min-fresh` of requests"),
+    _switch("honour_reload", "obey `no-cache`, `max-age` and `min-fresh` of requests", example="false"),
 )
 
 _KEYS: Final = (
@@ -258,7 +258,13 @@ _OTHERS: Final = (
         "tags",
         Key("tags", Setting(TAG, "tags for purging; `{host}` and `{1}` are filled in", '["shop:{2}"]', many=True)),
     ),
-    ("max_object", Key("max_object", Setting(SIZE, "largest body stored", '"64MiB"', at_least=0))),
+    (
+        "max_object",
+        Key(
+            "max_object",
+            Setting(SIZE, "largest body stored; memory has to hold it while it arrives", '"64MiB"', at_least=0),
+        ),
+    ),
 )
 
 _UNSAFE: Final = (

@@ -1,4 +1,6 @@
-"""The rule sets that are shipped: TOML files, installed as the data of ``edgecache.rulesets``.
+"""Rule sets and manifests, as a configuration names them.
+
+The sets that are shipped are TOML files, installed as the data of ``edgecache.rulesets``.
 
 In the sources they are in ``rules/``, at the top. A set is known by its name, a file of the operator's own by its path.
 """
@@ -11,7 +13,7 @@ from typing import Final
 
 from edgecache.edges.config_values import Unreadable, kind_of_text
 
-__all__ = ["RULES", "is_path", "shipped", "text_of"]
+__all__ = ["MANIFEST", "RULES", "is_path", "mounted", "shipped", "text_of"]
 
 _PACKAGE: Final = "edgecache.rulesets"
 _ENDING: Final = ".toml"
@@ -44,4 +46,18 @@ def _rules(text: str) -> str:
     return text
 
 
+def mounted(word: str) -> tuple[str, str]:
+    """Return the base and the path of a manifest written ``/static/=dist/manifest.json``; the base may be missing."""
+    base, equals, path = word.partition("=")
+    is_base = equals and base.startswith("/") and base.endswith("/")
+    return (base, path) if is_base else ("/", word)
+
+
+def _manifest(text: str) -> str:
+    if not text or not text.isprintable() or not mounted(text)[1]:
+        raise Unreadable(f'"{text}" is not the path of a manifest', 'write "/static/=dist/manifest.json"')
+    return text
+
+
+MANIFEST: Final = kind_of_text(_manifest, "a base and the path of a build manifest")
 RULES: Final = kind_of_text(_rules, "the name of a rule set, or the path of a file")
