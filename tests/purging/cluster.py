@@ -6,18 +6,20 @@ import asyncio
 import heapq
 import itertools
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 from edgecache.errors import StoreError
 from edgecache.purging.distributed import DistributedLedger
 from edgecache.purging.log import Activation, Order, OrderReply, Sync, SyncReply
 from edgecache.purging.node import Timing
 from edgecache.purging.receipt import Receipt
+from edgecache.purging.release import Release
 from edgecache.purging.selector import Selector
 from tests.purging.model import ModelLog, Unreachable
 
 TIMING: Final = Timing(lease=10.0)
 A: Final = Selector.of("tag", "a")
+_Reply = TypeVar("_Reply")
 
 
 class Clock:
@@ -76,10 +78,10 @@ class SharedLog:
     async def purge(self, order: Order) -> OrderReply:
         return await self._committed(lambda model: model.purge(order))
 
-    async def activate(self, activation: Activation) -> OrderReply:
+    async def activate(self, activation: Activation) -> OrderReply | Release:
         return await self._committed(lambda model: model.activate(activation))
 
-    async def _committed(self, ask: Callable[[ModelLog], OrderReply]) -> OrderReply:
+    async def _committed(self, ask: Callable[[ModelLog], _Reply]) -> _Reply:
         await asyncio.sleep(0)
         try:
             reply = ask(self._reach())
