@@ -58,9 +58,6 @@ _COURTESY: Final = 0.1
 """Seconds an unsafe request's answer waits at most, so that who sent it sees its effect at other processes too."""
 
 
-_NOT_CONNECTED: Final = Receipt(State.UNCONFIRMED, 0, b"", (), 0.0, "this process is not connected to the purge log")
-
-
 def boottime() -> float:
     """Return seconds on a clock that neither jumps nor stops while the machine sleeps, where there is one."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
@@ -188,12 +185,10 @@ class DistributedLedger:
         if not 1 <= len(ordered) <= MAX_SELECTORS or len(idempotency_key) > MAX_KEY:
             what = f"1 to {MAX_SELECTORS} selectors, and an idempotency key of at most {MAX_KEY} characters"
             raise ClientError(400, f"a purge takes {what}")
-        if not self._in_step():
-            return _NOT_CONNECTED
         node = self._node
         order = node.order(ordered)
-        asking = self._log.purge(Order(ordered, node.epoch, node.applied, idempotency_key, node.known))
-        return await self._committed(asking, partial(node.commit, order=order), partial(node.withdraw, order), patience)
+        purge = partial(self._log.purge, Order(ordered, node.epoch, node.applied, idempotency_key, node.known))
+        return await self._committed(purge, partial(node.commit, order=order), partial(node.withdraw, order), patience)
 
     async def activate(self, name: str, *, held: bool = False, patience: float | None = None) -> Receipt:
         """Let a release be the active one at every process; here it is before this waits for anything.
@@ -202,15 +197,23 @@ class DistributedLedger:
         """
         node = self._node
         intended = node.intend(name, held=held)
-        if not self._in_step():
-            node.desist(intended)
-            return _NOT_CONNECTED
-        asking = self._log.activate(Activation(name, held, node.epoch, node.applied, node.known))
-        return await self._committed(asking, node.activated, partial(node.desist, intended), patience)
+        replace = partial(self._replace, name, held=held)
+        return await self._committed(replace, node.activated, partial(node.desist, intended), patience)
+
+    async def _replace(self, name: str, *, held: bool) -> OrderReply:
+        """Try again whenever something else has become of the log since this process last heard of it."""
+        node = self._node
+        while True:
+            reply = await self._log.activate(Activation(name, held, node.epoch, node.applied, node.known))
+            if isinstance(reply, OrderReply):
+                return reply
+            node.learn(reply)
+            if not await self.sync():
+                raise StoreError(self.failure or "the purge log was lost")
 
     async def _committed(
         self,
-        asking: Awaitable[OrderReply],
+        ask: Callable[[], Awaitable[OrderReply]],
         commit: Callable[[OrderReply, float], Commitment],
         withdraw: Callable[[], None],
         patience: float | None,
@@ -218,7 +221,9 @@ class DistributedLedger:
         """Wait until the log has it, then until everybody has; ``withdraw`` it here when the log may not have it."""
         began, commitment = self._clock(), None
         try:
-            commitment = commit(await asking, self._clock())
+            if not self._in_step():
+                raise StoreError("this process is not connected to the purge log")
+            commitment = commit(await ask(), self._clock())
         except StoreError as error:
             return Receipt(State.UNCONFIRMED, 0, b"", (), self._clock() - began, str(error))
         finally:

@@ -10,6 +10,8 @@ Contract of a log
     * An activation is an entry without selectors, and changes the active release, which every answer tells as it is
       then: whoever has applied the entry has heard of it. Its ``sequence`` is higher than any that the log or the
       caller knew. Nothing else changes the release within an epoch: a caller who knows a newer one begins another.
+      Whoever activates has to know the epoch and the active release, so that what was given up and arrives late
+      overturns nothing.
     * A new epoch begins with the newest release that the caller, or what is left of the log, knows of.
     * An operation that fails raises ``StoreError``; whether it was carried out is then unknown. None is ever sent
       twice.
@@ -100,7 +102,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """A release that is to be the active one."""
+    """A release that is to be the active one instead of ``known``."""
 
     name: str
     held: bool
@@ -131,8 +133,8 @@ class Log(Protocol):
         """Commit a purge; raise ``ClientError`` (422) when its key stands for other selectors already."""
         ...
 
-    async def activate(self, activation: Activation) -> OrderReply:
-        """Commit an activation."""
+    async def activate(self, activation: Activation) -> OrderReply | Release:
+        """Commit an activation. Only return the active release if the epoch, or a newer one than ``known``, is news."""
         ...
 
     async def leave(self, worker: str, epoch: bytes, heartbeat: int | None = None) -> None:

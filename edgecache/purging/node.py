@@ -225,7 +225,7 @@ class Node:
         self._heard_at = sync.sent_at
         if reply.epoch != self.epoch:
             self._enter(reply, now)
-        self._learn(reply.release)
+        self.learn(reply.release)
         self._sure = self._sure or reply.sure
         if self._is_in_doubt():
             self.lease_until = min(self.lease_until, now)
@@ -243,7 +243,8 @@ class Node:
             self.lease_until = sync.sent_at + self.timing.lease
         return (sync.epoch, sync.applied) == (self.epoch, self.applied)
 
-    def _learn(self, release: Release) -> None:
+    def learn(self, release: Release) -> None:
+        """Somebody says which release is active; a word that comes late changes nothing."""
         if release != self.known and release.sequence >= self.known.sequence:
             self.release = self.known = release
 
@@ -305,7 +306,7 @@ class Node:
 
     def activated(self, reply: OrderReply, now: float) -> Commitment:
         """As ``commit``, for an activation."""
-        self._learn(reply.release)
+        self.learn(reply.release)
         return replace(self.commit(reply, now), release=reply.release.sequence)
 
     def commit(self, reply: OrderReply, now: float, order: PurgeIndex | None = None) -> Commitment:

@@ -149,11 +149,16 @@ class RedisLog:
         """As ``Log.purge``; fewer replicas than asked for are a failure too."""
         fields = [part for selector in order.selectors for part in _fields(selector)]
         digest = hashlib.blake2b(b"\0".join(fields), digest_size=16).hexdigest() if order.key else ""
-        return await self._committed(_PURGE, order, order.key, digest, *fields)
+        outcome, reply = await self._committed(_PURGE, order, order.key, digest, *fields)
+        if outcome == b"conflict":
+            raise ClientError(422, "the idempotency key was used for other selectors; use a new one")
+        return reply
 
-    async def activate(self, activation: Activation) -> OrderReply:
+    async def activate(self, activation: Activation) -> OrderReply | Release:
         """As ``Log.activate``; fewer replicas than asked for are a failure too."""
-        return await self._committed(_ACTIVATE, activation, activation.name, "held" if activation.held else "active")
+        what = (activation.name, "held" if activation.held else "active")
+        outcome, reply = await self._committed(_ACTIVATE, activation, *what)
+        return reply.release if outcome == b"overtaken" else reply
 
     async def leave(self, worker: str, epoch: bytes, heartbeat: int | None = None) -> None:
         """As ``Log.leave``."""
@@ -182,15 +187,15 @@ class RedisLog:
             await asyncio.wait(self._talks, timeout=_AGAIN)
         await self._client.aclose()
 
-    async def _committed(self, script: _Script, order: Order | Activation, *what: _Argument) -> OrderReply:
+    async def _committed(
+        self, script: _Script, order: Order | Activation, *what: _Argument
+    ) -> tuple[bytes, OrderReply]:
         said: list[_Argument] = [order.epoch, order.applied, str(order.known), self._capacity, self._channel, *what]
         reply = await self._limited(self._written(script, said))
         with _believing():
             outcome, epoch, sequence, release, settled, members = reply
-            if outcome == b"conflict":
-                raise ClientError(422, "the idempotency key was used for other selectors; use a new one")
             active = Release.parse(bytes(release).decode())
-            return OrderReply(bytes(epoch), int(sequence), active, settled == b"1", _members(members))
+            return outcome, OrderReply(bytes(epoch), int(sequence), active, settled == b"1", _members(members))
 
     async def _written(self, script: _Script, said: Sequence[_Argument]) -> Any:
         """Return the reply of the script, when the replicas have what it wrote."""

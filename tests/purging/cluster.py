@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 from edgecache.errors import StoreError
 from edgecache.purging.distributed import DistributedLedger
 from edgecache.purging.log import Activation, Order, OrderReply, Sync, SyncReply
 from edgecache.purging.node import Timing
 from edgecache.purging.receipt import Receipt
+from edgecache.purging.release import Release
 from edgecache.purging.selector import Selector
 from tests.purging.model import ModelLog, Unreachable
 
 TIMING: Final = Timing(lease=10.0)
 A: Final = Selector.of("tag", "a")
+_Reply = TypeVar("_Reply")
 
 
 class Clock:
@@ -59,6 +61,7 @@ class SharedLog:
         self.model = model
         self.parted = self.deaf = self.closed = False
         self.heard: list[Callable[[], None]] = []
+        self._held: list[Activation] | None = None
         self.neighbours: list[SharedLog] = []
 
     def _reach(self) -> ModelLog:
@@ -76,10 +79,20 @@ class SharedLog:
     async def purge(self, order: Order) -> OrderReply:
         return await self._committed(lambda model: model.purge(order))
 
-    async def activate(self, activation: Activation) -> OrderReply:
+    def hold(self) -> Callable[[], Awaitable[object]]:
+        """Give up the next activation, and return what lets it arrive."""
+        held: list[Activation] = []
+        self._held = held
+        return lambda: self._committed(lambda model: model.activate(held[0]))
+
+    async def activate(self, activation: Activation) -> OrderReply | Release:
+        if self._held is not None:
+            self._held, held = None, self._held
+            held.append(activation)
+            raise StoreError("given up")
         return await self._committed(lambda model: model.activate(activation))
 
-    async def _committed(self, ask: Callable[[ModelLog], OrderReply]) -> OrderReply:
+    async def _committed(self, ask: Callable[[ModelLog], _Reply]) -> _Reply:
         await asyncio.sleep(0)
         try:
             reply = ask(self._reach())
@@ -132,6 +145,13 @@ class Cluster:
         purging = asyncio.create_task(ledger.purge(selectors or (A,), patience=within))
         await self.clock.advance(within)
         return await purging
+
+    async def activate(
+        self, ledger: DistributedLedger, name: str, *, held: bool = False, within: float = 1.0
+    ) -> Receipt:
+        activating = asyncio.create_task(ledger.activate(name, held=held, patience=within))
+        await self.clock.advance(within)
+        return await activating
 
     async def close(self) -> None:
         for ledger in self.ledgers:

@@ -63,6 +63,7 @@ class Flaw(enum.Enum):
     OLDER_RELEASE = "a log that begins anew goes on with the release that it finds, be it older"
     RENUMBERED_RELEASE = "activations are numbered as purges are, anew after a loss"
     FADED_RELEASE = "an activation is acknowledged by time alone, whether or not the log has lost it since"
+    OVERTURNED_RELEASE = "an activation that was given up and arrives late replaces what was activated since"
     UNDOUBTED_RELEASE = "who comes without a lease believes what a lost log was told of the release"
 
 
@@ -92,6 +93,7 @@ class NodeLike(Protocol):
     def take(self, sync: Sync, reply: SyncReply, now: float) -> bool: ...
     def commit(self, reply: OrderReply, now: float) -> Commitment: ...
     def activated(self, reply: OrderReply, now: float) -> Commitment: ...
+    def learn(self, release: Release) -> None: ...
     def acknowledged(self, purge: Commitment, now: float) -> State | None: ...
 
 
@@ -170,9 +172,12 @@ class ModelLog:
         self._head(order.epoch, order.applied, order.known)
         return self._append(order.selectors)
 
-    def activate(self, activation: Activation) -> OrderReply:
+    def activate(self, activation: Activation) -> OrderReply | Release:
         """As ``Log.activate``."""
         self._head(activation.epoch, activation.applied, activation.known)
+        is_news = self.epoch != activation.epoch or self.release.sequence > activation.known.sequence
+        if is_news and Flaw.OVERTURNED_RELEASE not in self._flaws:
+            return self.release
         now = self.sequence + 1 if Flaw.RENUMBERED_RELEASE in self._flaws else next(self._clock)
         later = max(now, self.release.sequence + 1)
         self.release = self.release.then(activation.name, held=activation.held, sequence=later)
@@ -237,7 +242,7 @@ class ReferenceNode:
             self._entry = Commitment(reply.epoch, reply.sequence, now)
             self._entered_with = reply.release
             self._sure = self._sure and now < self.lease_until
-        self._learn(reply.release)
+        self.learn(reply.release)
         self._sure = self._sure or reply.sure
         doubtful = self.release.name and not self._sure and Flaw.UNDOUBTED_RELEASE not in self._flaws
         if doubtful:
@@ -250,7 +255,7 @@ class ReferenceNode:
             self.lease_until = TIMING.lease + (now if Flaw.LEASE_FROM_REPLY in self._flaws else sync.sent_at)
         return (sync.epoch, sync.applied) == (reply.epoch, reply.sequence)
 
-    def _learn(self, release: Release) -> None:
+    def learn(self, release: Release) -> None:
         if release.sequence > self.release.sequence:
             self.release = release
 
@@ -258,7 +263,7 @@ class ReferenceNode:
         return Commitment(reply.epoch, reply.sequence, now)
 
     def activated(self, reply: OrderReply, now: float) -> Commitment:
-        self._learn(reply.release)
+        self.learn(reply.release)
         return Commitment(reply.epoch, reply.sequence, now, reply.release.sequence)
 
     def acknowledged(self, purge: Commitment, now: float) -> State | None:

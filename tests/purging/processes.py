@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from edgecache.purging.log import Sync, SyncReply
+from edgecache.purging.log import Activation, Sync, SyncReply
 from edgecache.purging.node import Commitment
 from edgecache.purging.selector import Selector
 from edgecache.semantics.stored import Birth
@@ -32,12 +32,13 @@ class Fill:
 class Running:
     """A sync on its way; ``reply`` is None until it was carried out.
 
-    ``brought`` is the newest activation that anybody had told the log's epoch when it was carried out.
+    When it was, ``brought`` was the newest activation that anybody had told the log's epoch, and ``waited`` its age.
     """
 
     sync: Sync
     reply: SyncReply | None = None
     brought: int = 0
+    waited: float = 0.0
 
 
 @dataclass
@@ -53,5 +54,7 @@ class Process:
     puts: list[Copy] = field(default_factory=list)
     purges: list[tuple[Commitment, Selector, int]] = field(default_factory=list)
     activations: list[tuple[Commitment, int]] = field(default_factory=list)
+    given_up: tuple[Activation, int] | None = None
+    """An activation that may yet arrive, and how many had been carried out when it was ordered."""
     told: Running | None = None
     """The sync that its lease is from."""

@@ -1,11 +1,12 @@
 """Histories in which releases are activated, too.
 
 The judge (R1) knows nothing of the protocol. Activations are numbered in the order in which the log carried them out.
-Once one was acknowledged, no process with a lease may look up under a release that was only activated before it.
+Once one was acknowledged, no process with a lease may look up under a release that was only activated before it. Nor
+may one that was ordered before it, and given up, replace it later (R4).
 
-One thing no protocol can do: know what nobody who is there has ever heard of. When the log was lost, a process may use
-an older release if, when it got its lease, nobody who knows the newer one had come back, and either a whole term had
-gone by without them or it knows of no release at all.
+One thing no protocol can do: know what nobody who is there has ever heard of. When the log was lost and nobody who
+knows the newest release comes back for a whole term, it is forgotten. Until then a process may get a lease all the
+same if it has never heard of any release, and nobody has told the log of one.
 """
 
 from __future__ import annotations
@@ -13,22 +14,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from edgecache.purging.log import Activation
+from edgecache.purging.log import Activation, OrderReply
 from edgecache.purging.node import Commitment
 from edgecache.purging.receipt import State
 from edgecache.purging.release import Release
 from edgecache.purging.selector import Selector
 from tests.purging.histories import History, Violation
-from tests.purging.model import Flaw, Flaws, NodeLike, Unreachable
+from tests.purging.model import TIMING, Flaw, Flaws, NodeLike, Unreachable
 from tests.purging.processes import Copy, Process
 
 __all__ = ["ReleaseHistory"]
+
+TERM: Final = TIMING.term() / (1 + TIMING.clock_error)
+"""As short as a term can be: on the fastest clock."""
 
 WEIGHTS: Final = {
     "advance": 8, "send_sync": 6, "carry_out_sync": 6, "hear_sync": 6, "sync_now": 14, "all_sync": 5,
     "fill_now": 6, "probe": 6, "purge": 2, "flood": 1, "poll": 8, "wait_and_poll": 4, "fault": 5,
     "activate": 6, "activate_and_poll": 6, "slow_switch": 2, "switch_unheard": 3, "return_first": 3,
-    "start_first": 2, "lose_at_once": 2,
+    "start_first": 2, "lose_at_once": 2, "give_up": 2, "arrive": 2,
 }  # fmt: skip
 
 
@@ -40,11 +44,11 @@ class ReleaseHistory(History):
     def __init__(
         self, seed: int, make: Callable[[str], NodeLike], flaws: Flaws = frozenset(), page: int = 1000
     ) -> None:
-        self._ordered = 0
-        self._confirmed = 0
+        self._ordered = self._confirmed = self._named = 0
         self._numbers: dict[tuple[str, int], int] = {}
         self._latest: dict[str, int] = {"": 0}
         self._brought: dict[bytes, int] = {}
+        self._began: dict[bytes, float] = {}
         super().__init__(seed, make, flaws, page)
 
     def take(
@@ -77,17 +81,21 @@ class ReleaseHistory(History):
             if used >= self._confirmed:
                 continue
             unheard = told is not None and told.brought < self._confirmed
-            if unheard and told is not None and told.reply is not None and (told.reply.settled or not used):
+            if unheard and told is not None and told.waited >= TERM:
+                self.counts["forgotten"] += 1
+                self._confirmed = used
+            elif unheard and not used:
                 self.counts["excused"] += 1
-                continue
-            what = f"{process.number} uses {node.release} ({used}), but {self._confirmed} was acknowledged"
-            raise Violation(f"R1: {what}")
+            else:
+                what = f"{process.number} uses {node.release} ({used}), but {self._confirmed} was acknowledged"
+                raise Violation(f"R1: {what}")
 
     def _judge(self, copy: Copy, arrived: int) -> None:
         if not self._flaws:  # broken on purpose it is R1 that has to find it
             super()._judge(copy, arrived)
 
     def _bring(self, epoch: bytes, release: Release) -> None:
+        self._began.setdefault(epoch, self._now)
         number = self._numbers.get((release.name, release.sequence), 0)
         self._brought[epoch] = max(self._brought.get(epoch, 0), number)
 
@@ -101,38 +109,73 @@ class ReleaseHistory(History):
         if running.reply is not None:
             self._bring(running.reply.epoch, running.sync.known)
             running.brought = self._brought[running.reply.epoch]
+            running.waited = self._now - self._began[running.reply.epoch]
 
     def hear_sync(self, process: Process) -> bool:
         running, lease = process.running, process.node.lease_until
         done = super().hear_sync(process)
         if process.node.lease_until > lease:
             process.told = running
+        self.look()
         return done
 
     # Activations.
 
     def activate(self, process: Process) -> None:
         """Another release, or the same again."""
-        node = process.node
         if process.parted or len(process.activations) > 2:
             return
-        again = self.random.random() < 0.2 and node.release.name
-        name, held = again or f"r{self._ordered + 1}", self.random.random() < 0.3
+        if self.random.random() < 0.8:  # else it may know too little of the log
+            self.sync_now(process)
+        activation = self._activation(process)
         try:
-            reply = self.log.activate(Activation(name, held, node.epoch, node.applied, node.release))
+            reply = self.log.activate(activation)
         except Unreachable:
             return
-        self._ordered += 1
-        release = reply.release
-        self._expect((release.name, release.held) == (name, held), "R2: another release than was ordered")
-        self._expect(release.previous != name, "R2: a release before itself")
-        self._expect(all(release.sequence > before for _, before in self._numbers), "R3: a later activation is older")
-        self._last[reply.epoch] = reply.sequence
-        self._numbers[name, release.sequence] = self._latest[name] = self._ordered
-        self._bring(reply.epoch, release)
-        process.activations.append((node.activated(reply, self.clock(process)), self._ordered))
+        if isinstance(reply, Release):
+            process.node.learn(reply)
+            self.counts["refused"] += 1
+            return
+        number = self._carried_out(activation, reply)
+        process.activations.append((process.node.activated(reply, self.clock(process)), number))
         if Flaw.ACK_AT_ONCE in self._flaws:
             self._confirm(*process.activations.pop())
+
+    def _activation(self, process: Process) -> Activation:
+        node = process.node
+        again = self.random.random() < 0.2 and node.release.name
+        self._named += 1
+        name, held = again or f"r{self._named}", self.random.random() < 0.3
+        return Activation(name, held, node.epoch, node.applied, node.release)
+
+    def _carried_out(self, activation: Activation, reply: OrderReply) -> int:
+        self._ordered += 1
+        release = reply.release
+        self._expect((release.name, release.held) == (activation.name, activation.held), "R2: not what was ordered")
+        self._expect(release.previous != release.name, "R2: a release before itself")
+        self._expect(all(release.sequence > before for _, before in self._numbers), "R3: a later activation is older")
+        self._last[reply.epoch] = reply.sequence
+        self._numbers[release.name, release.sequence] = self._latest[release.name] = self._ordered
+        self._bring(reply.epoch, release)
+        return self._ordered
+
+    def give_up(self, process: Process) -> None:
+        """An activation is on its way, and nobody waits for it any more."""
+        if process.given_up is None:
+            process.given_up = self._activation(process), self._ordered
+
+    def arrive(self, process: Process) -> None:
+        """What was given up comes to the log all the same."""
+        if process.given_up is None or not self.log.up:
+            return
+        (activation, ordered), process.given_up = process.given_up, None
+        overtaken = self._ordered > ordered
+        reply = self.log.activate(activation)
+        if isinstance(reply, OrderReply):
+            self._carried_out(activation, reply)
+            if overtaken and self._confirmed > ordered:
+                raise Violation("R4: what was given up replaced what was activated and acknowledged since")
+            self.counts["late"] += 1
 
     def poll(self, process: Process) -> None:
         super().poll(process)
@@ -198,18 +241,20 @@ class ReleaseHistory(History):
         getattr(self.log, loss)()
         for one in self.random.choice(((other, process), (other, other, process, other), (other, process, process))):
             self.sync_now(one)
-            self.look()
         self.poll(process)
 
     def lose_at_once(self, process: Process, other: Process, loss: str) -> None:
         """The log is lost with an activation that only one has heard of, and another comes first."""
         self.sync_now(other)
+        self.sync_now(process)
         self.activate(process)
-        self.advance(self.random.choice((1, 50, 90)))
+        self.advance(self.random.choice((20, 60, 90)))
         getattr(self.log, loss)()
         self.sync_now(other)
-        self.advance(self.random.choice((1, 20, 90)))
-        self.wait_and_poll(process)
+        self.advance(self.random.choice((30, 60, 95)))
+        if self.random.random() < 0.5:
+            self.sync_now(process)
+        self.poll(process)
 
     def start_first(self, process: Process, other: Process, loss: str) -> None:
         """Who has just started is the first to meet a log that was lost, and may be told another release."""
@@ -223,4 +268,3 @@ class ReleaseHistory(History):
             self.wait_and_poll(other)
         for one in (process, other):
             self.sync_now(one)
-            self.look()

@@ -6,9 +6,10 @@ import math
 
 import pytest
 
-from edgecache.purging.log import Member, Order
+from edgecache.purging.log import Activation, Member, Order, OrderReply
 from edgecache.purging.node import Commitment, Node, Timing
 from edgecache.purging.receipt import State
+from edgecache.purging.release import Release
 from edgecache.purging.selector import Selector
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics.stored import Birth
@@ -27,6 +28,12 @@ def sync(node: Node, log: ModelLog, now: float = 0.0, *, heard: float | None = N
 
 def purge(node: Node, log: ModelLog, *selectors: Selector, now: float = 0.0) -> Commitment:
     return node.commit(log.purge(Order(selectors or (A,), node.epoch, node.applied)), now)
+
+
+def activate(node: Node, log: ModelLog, name: str, *, now: float = 0.0, held: bool = False) -> Commitment:
+    reply = log.activate(Activation(name, held, node.epoch, node.applied, node.known))
+    assert isinstance(reply, OrderReply)
+    return node.activated(reply, now)
 
 
 def joined(log: ModelLog, worker: str = "w", now: float = 0.0, *, extra: float = 0.0) -> Node:
@@ -321,6 +328,133 @@ def test_who_left_is_not_waited_for() -> None:
     sync(node, log, now)
     sync(node, log, now)
     assert node.acknowledged(purged, now) is State.CONFIRMED
+
+
+# ----------------------------------------------------------------------------------------------- the active release
+
+
+def test_a_release_is_in_force_here_when_it_is_ordered() -> None:
+    log = ModelLog()
+    node = joined(log)
+    activate(node, log, "v1")
+    intended = node.intend("v2", held=True)
+    assert node.release == intended == Release("v2", True, "v1", node.known.sequence)
+    sync(node, log)
+    assert node.release is intended  # the log says nothing new
+    node.desist(intended)
+    assert node.release == node.known == log.release
+    node.intend("v3")
+    activate(joined(log, "v"), log, "v4")
+    sync(node, log)
+    assert node.release.name == "v4"  # somebody else's came in between
+    node.desist(intended)
+    assert node.release.name == "v4"
+
+
+def test_a_late_word_changes_nothing() -> None:
+    log = ModelLog()
+    node = joined(log)
+    under_way = node.begin(0.0)
+    reply = log.sync(under_way)
+    activate(node, log, "v1")
+    node.take(under_way, reply, 0.0)
+    assert node.release == node.known == log.release
+    assert node.known.name == "v1"
+
+
+def test_a_release_is_known_before_all_that_was_purged_is() -> None:
+    log = ModelLog(capacity=100, page=1)
+    node, other = joined(log), joined(log, "v")
+    purge(other, log)
+    activate(other, log, "v1")
+    assert not sync(node, log, 10.0)
+    assert node.applied < log.sequence
+    assert (node.release, node.lease_until) == (log.release, TIMING.lease)
+
+
+def test_who_has_a_lease_vouches_for_what_it_tells_a_lost_log() -> None:
+    log = ModelLog()
+    node, other = joined(log), joined(log, "v")
+    activate(node, log, "v1")
+    sync(node, log)
+    log.flush()
+    sync(node, log, 10.0)
+    assert node.lease_until == 10.0 + TIMING.lease
+    assert not log.sure
+    sync(other, log, TERM)
+    assert (other.release, other.leased(TERM)) == (log.release, False)
+    sync(node, log, 20.0)
+    assert log.sure
+    sync(other, log, TERM)
+    assert other.leased(TERM)
+
+
+def test_who_has_none_waits_until_somebody_vouches_or_a_term_is_over() -> None:
+    log = ModelLog()
+    node = joined(log)
+    activate(node, log, "v1")
+    sync(node, log)
+    log.flush()
+    sync(node, log, TERM)
+    assert not node.leased(TERM)
+    assert sync(node, log, TERM)  # all is known and declared: no reason to ask again at once
+    sync(node, log, 2 * TERM - 1)
+    assert not node.leased(2 * TERM - 1)
+    sync(node, log, 2 * TERM)
+    assert node.leased(2 * TERM)
+    assert log.sure
+
+
+def test_another_activation_ends_the_doubt() -> None:
+    log = ModelLog()
+    node = joined(log)
+    activate(node, log, "v1")
+    log.flush()
+    sync(node, log, TERM)
+    activate(node, log, "v2", now=TERM)
+    sync(node, log, TERM)
+    assert node.leased(TERM)
+
+
+def test_a_lease_ends_when_a_lost_log_tells_of_a_release() -> None:
+    """A newcomer had it because nobody had told of any."""
+    log = ModelLog()
+    missed = joined(log)
+    activate(missed, log, "v1")
+    log.flush()
+    newcomer = joined(log, "newcomer", TERM)
+    assert newcomer.leased(TERM + 1)
+    sync(missed, log, TERM)  # it has no lease, and may have missed another
+    sync(newcomer, log, TERM + 1)
+    assert newcomer.release == missed.release
+    assert not newcomer.leased(TERM + 1)
+
+
+def test_i9_an_activation_by_time_needs_a_log_that_still_knows_it() -> None:
+    log = ModelLog()
+    node = joined(log)
+    joined(log, "silent")
+    activated = activate(node, log, "v1")
+    sync(node, log, TERM - 1)
+    assert node.acknowledged(activated, TERM) is None
+    assert node.expires_at(activated) == TERM
+    assert node.gives_up_at(activated) == 2 * TERM
+    assert node.acknowledged(activated, 2 * TERM) is State.PARTIAL
+    sync(node, log, TERM)
+    assert node.acknowledged(activated, TERM) is State.CONFIRMED
+
+
+def test_i9_an_activation_goes_on_in_the_next_epoch() -> None:
+    log = ModelLog()
+    node = joined(log)
+    activated = activate(node, log, "v1")
+    log.flush()
+    sync(node, log, 50.0)
+    assert node.expires_at(activated) == 50.0 + TERM
+    assert node.acknowledged(activated, TERM) is None
+    sync(node, log, 50.0 + TERM)
+    assert node.has_applied("w", activated)
+    assert node.acknowledged(activated, 50.0 + TERM) is State.CONFIRMED
 
 
 # ----------------------------------------------------------------------------------------------------- the registry

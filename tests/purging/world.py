@@ -2,11 +2,13 @@
 
 The oracle of G1: content changes and is then purged; once that is confirmed, nobody may serve the older content from
 a copy. Every process keeps copies, and all share some, as stores do; nothing but the verdict keeps an old one back.
+And releases are activated, one after the other; once one is confirmed, nobody who may serve uses an older one.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -47,7 +49,7 @@ class Process:
 
 @dataclass
 class World:
-    """``hits`` are answers from copies; ``stale`` those that broke the promise."""
+    """``hits`` are answers from copies; ``stale`` those that broke the promise, ``astray`` those of an old release."""
 
     urls: list[str]
     replicas: int = 0
@@ -58,6 +60,9 @@ class World:
     receipts: list[State] = field(default_factory=list)
     hits: int = 0
     stale: int = 0
+    switches: int = 0
+    astray: int = 0
+    in_force: int = 0
 
     @asynccontextmanager
     async def living(self) -> AsyncIterator[World]:
@@ -69,7 +74,8 @@ class World:
             await process.ledger.start()
         try:
             async with asyncio.TaskGroup() as lives:
-                tasks = [
+                tasks = [lives.create_task(self._switching())]
+                tasks += [
                     lives.create_task(life(process, random.Random(number)))
                     for number, process in enumerate(self.processes)
                     for life in (self._asking, self._purging)
@@ -111,6 +117,7 @@ class World:
             copy = copies.get(path)
             if copy is not None and process.ledger.verdict_of(copy.birth, *_named(path)) is Verdict.VALID:
                 self.hits += 1
+                self.astray += int(process.ledger.release.name or 0) < self.in_force
                 self.stale += copy.version < required
                 return
         birth = process.ledger.birth()
@@ -128,6 +135,15 @@ class World:
         if receipt.state is State.CONFIRMED:
             self.required[path] = max(self.required[path], version)
         return receipt
+
+    async def _switching(self) -> None:
+        """Activate releases, which are called by their numbers, at one process after the other."""
+        for number in itertools.count(1):
+            await asyncio.sleep(20 * _PACE)
+            receipt = await self.processes[number % len(self.processes)].ledger.activate(f"{number}")
+            if receipt.state is State.CONFIRMED:
+                self.in_force = number
+                self.switches += 1
 
     async def _asking(self, process: Process, dice: random.Random) -> None:
         while True:
