@@ -24,7 +24,7 @@ from typing import Final
 from edgecache.http.cache_control import parse_response
 from edgecache.http.fields import split_list
 from edgecache.http.message import Pair, ResponseHead, fields_of
-from edgecache.semantics.freshness import Governing, explicit_lifetime
+from edgecache.semantics.freshness import Governing, date_of, explicit_lifetime
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 
@@ -143,12 +143,12 @@ def _of_failure(head: ResponseHead, said: Governing, pairs: tuple[Pair, ...], po
 
 
 def _lifetime(head: ResponseHead, said: Governing, unsaid: float) -> float:
-    """Return how long the origin wants it kept; an Expires without a Date is measured from nothing, and is over."""
+    """Return how long the origin wants it kept; an Expires without a valid Date is measured from nothing, and is over."""
     lifetime = explicit_lifetime(head, said, 0.0)
     if lifetime is None:
         return unsaid
     is_by_expires = said.directives.s_maxage is None and said.directives.max_age is None
-    return 0.0 if is_by_expires and "date" not in head.fields else lifetime
+    return 0.0 if is_by_expires and date_of(head.fields, -1.0) < 0 else lifetime
 
 
 def _with_lifetime(pairs: tuple[Pair, ...], seconds: int) -> str:
