@@ -226,7 +226,8 @@ def may_serve_instead(
     # A fresh one, whose validation only the request asked for, has negative staleness and always qualifies.
     staleness = -freshness.ttl(now)
     if status is not None and status < 500:
-        return Reason.RETAINED if status in _GONE and staleness < freshness.if_gone else None
+        is_retained = status in _GONE and 0 < freshness.if_gone > staleness
+        return Reason.RETAINED if is_retained else None
     # Within grace it may be served stale without any error (RFC 5861 §3): all the more with one.
     if staleness < max(freshness.if_error, freshness.grace):
         return Reason.IF_ERROR
