@@ -15,6 +15,7 @@ from edgecache.http.cache_status import Fwd
 from edgecache.http.message import RequestHead, fields_of
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics import reuse
+from edgecache.semantics.normalising import without_other_cookies
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import Refuse, Serve, ServeStale
 from edgecache.semantics.stored import StoredResponse
@@ -67,10 +68,16 @@ def _refresh(parts: Parts, exchange: Exchange, plan: Plan) -> None:
 
 
 def _of_everybody(plan: Plan) -> RequestHead:
-    """Return the request as it refreshes what is stored: a GET, without fields that are this client's alone."""
-    head, stored = plan.head, plan.validate
-    own = doubtful(head.fields, plan.asked.policy, () if stored is None else stored.selecting.names)
+    """Return the request as it refreshes what is stored: a GET, without fields that are this client's alone.
+
+    Cookies are such, but for those that select the response; else it could often not be stored again.
+    """
+    head, stored, policy = plan.head, plan.validate, plan.asked.policy
+    selecting = (*policy.key_fields, *(() if stored is None else stored.selecting.names))
+    own = doubtful(head, policy, selecting)
     fields = fields_of(pair for pair in head.fields.items() if pair[0].lower() not in own) if own else head.fields
+    if "cookie" in fields and "cookie" not in selecting:
+        fields = without_other_cookies(fields, policy.key_cookies)
     method = "GET" if head.method == "HEAD" else head.method
     return RequestHead(method, head.scheme, head.authority, head.target, fields)
 

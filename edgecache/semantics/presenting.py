@@ -143,7 +143,7 @@ def _of_failure(head: ResponseHead, said: Governing, pairs: tuple[Pair, ...], po
 
 
 def _lifetime(head: ResponseHead, said: Governing, unsaid: float) -> float:
-    """Return how long the origin wants it kept; an Expires without a valid Date is measured from nothing, and is over."""
+    """Return how long the origin wants it kept; an Expires without a valid Date is measured from nothing, and over."""
     lifetime = explicit_lifetime(head, said, 0.0)
     if lifetime is None:
         return unsaid

@@ -70,7 +70,10 @@ class Reason(enum.StrEnum):
     TOO_LARGE = "too-large", "the body exceeds the largest that is stored"
     TRUNCATED = "truncated", "the body broke off"
     TOO_MANY_TAGS = "too-many-tags", "more labels, or longer ones, than are kept: a purge could miss it"
-    ERROR_KEPT_OUT = "error-kept-out", "a server error does not replace a response that can still be used"
+    ERROR_KEPT_OUT = (
+        "error-kept-out",
+        "an error does not replace a response that can still be used, nor stand beside it",
+    )
     PURGED = "purged", "purged while it was on its way"
 
     # Made here.
