@@ -179,6 +179,14 @@ def asked(request: FieldsLike, **fields: str) -> Story:
     return story
 
 
+def asked_for(target: str) -> Story:
+    async def story(stage: Stage) -> None:
+        stage.answers(Cache_Control=FRESH, Content_Type="text/html")
+        await stage.edge.fetch(target)
+
+    return story
+
+
 async def an_error_kept_out(stage: Stage) -> None:
     await an_error_replaced(stage)
 
@@ -293,6 +301,9 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.AUTHORIZATION: asked({"Authorization": "Basic x"}, Cache_Control=FRESH),
     Reason.SET_COOKIE: answered(Cache_Control=FRESH, Set_Cookie="a=b"),
     Reason.REQUEST_COOKIE: asked({"Cookie": "a=b"}, ETag='"1"'),
+    Reason.UNKEYED_FIELD: asked({"X-Debug": "1"}, Cache_Control=FRESH),
+    Reason.AMBIGUOUS_PATH: asked_for("/static/..%2fa"),
+    Reason.TYPE_MISMATCH: asked_for("/a.js"),
     Reason.VARY_STAR: answered(Cache_Control=FRESH, Vary="*"),
     Reason.NO_FRESHNESS: answered(),
     Reason.CLOSE_DELIMITED: an_end_that_cannot_be_told,
