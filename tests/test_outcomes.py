@@ -193,6 +193,14 @@ def asked(request: FieldsLike, **fields: str) -> Story:
     return story
 
 
+def asked_for(target: str) -> Story:
+    async def story(stage: Stage) -> None:
+        stage.answers(Cache_Control=FRESH, Content_Type="text/html")
+        await stage.edge.fetch(target)
+
+    return story
+
+
 async def an_error_kept_out(stage: Stage) -> None:
     await an_error_replaced(stage)
 
@@ -350,6 +358,9 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.TYPE_MISMATCH: a_page_in_the_place_of_a_script,
     Reason.UNKEYED_FIELD: asked({"X-Debug": "1"}, Cache_Control=FRESH),
     Reason.REQUEST_COOKIE: asked({"Cookie": "a=b"}, ETag='"1"'),
+    Reason.UNKEYED_FIELD: asked({"X-Debug": "1"}, Cache_Control=FRESH),
+    Reason.AMBIGUOUS_PATH: asked_for("/static/..%2fa"),
+    Reason.TYPE_MISMATCH: asked_for("/a.js"),
     Reason.VARY_STAR: answered(Cache_Control=FRESH, Vary="*"),
     Reason.NO_FRESHNESS: answered(),
     Reason.CLOSE_DELIMITED: an_end_that_cannot_be_told,

@@ -36,6 +36,10 @@ _FORWARDING: Final = frozenset(
         "x-forwarded-port",
         "x-forwarded-proto",
         "x-real-ip",
+        # what other proxies call them
+        *("client-ip", "x-client-ip", "x-cluster-client-ip", "true-client-ip", "x-original-forwarded-for"),
+        *("cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4", "cf-ipcountry", "cf-visitor"),
+        *("x-forwarded-scheme", "x-scheme", "x-forwarded-ssl", "x-forwarded-server"),
     }
 )
 _SCHEMES: Final = frozenset({"http", "https"})

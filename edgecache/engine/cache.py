@@ -154,7 +154,7 @@ class Cache:
         parts, head, policy = self._parts, plan.head, plan.asked.policy
         now = parts.clock()
         decision = parts.lookup.found(plan.key, now).decide(head, policy, now, parts.luck(), held=plan.is_held)
-        if parts.lookup.can_look_behind and _may_look_behind(decision) and not parts.collapse.is_busy(plan.key, now):
+        if parts.lookup.can_look_behind and _may_look_behind(decision) and not _is_busy(parts, plan, now):
             exchange.record("look-behind")
             found = await parts.lookup.behind(head, plan.key)
             now = parts.clock()
@@ -205,9 +205,14 @@ def _asks_for_range(head: RequestHead) -> bool:
     return head.method == "GET" and parse_range(head.fields.get("range", "")) is not None
 
 
+def _is_busy(parts: Parts, plan: Plan, now: float) -> bool:
+    return parts.collapse.is_busy(plan.key, now, personal=plan.is_personal)
+
+
 def _apart(plan: Plan) -> Plan:
     """Keep a request whose fields may change the response away from what is stored for others."""
     known = () if plan.validate is None else plan.validate.selecting.names
-    if not doubtful(plan.head.fields, plan.asked.policy, known):
+    policy = plan.asked.policy
+    if policy.unsafe_ignore_request_fields or not doubtful(plan.head, policy, known):
         return plan
     return replace(plan, is_alone=True, is_patient=False, complete=None)

@@ -10,7 +10,8 @@ Theory
     one is running and one is queued, however many ask.
 
     A key whose answer could not be shared is marked (hit-for-miss): while the mark lasts nobody waits there, since
-    waiting would only turn parallel requests into a queue. A shareable answer lifts the mark at once.
+    waiting would only turn parallel requests into a queue. A shareable answer lifts the mark at once. What was answered
+    to somebody with credentials tells nothing about those without: a personal mark is for the former alone.
 
 Invariants
     * At most one flight per key is open to joiners, and never one that a purge has overtaken: a request that comes
@@ -80,11 +81,15 @@ class Freshened:
 
 @dataclass(frozen=True, slots=True)
 class Unshared:
-    """A response for its leader alone, which closes it; ``shown`` is the head it gets, ``reason`` why."""
+    """A response for its leader alone, which closes it; ``shown`` is the head it gets, ``reason`` why.
+
+    ``tells`` says that others would be answered so too, so that waiting once more is of no use to them.
+    """
 
     response: OriginResponse
     shown: ResponseHead
     reason: Reason
+    tells: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +120,13 @@ class Flight:
         members: how many wait for the outcome or have not yet attached to its fill.
         wanted: whether the fill is to be finished even when nobody reads it.
         deserted: whether its leader has left, who would have closed an unshared response.
+        is_personal: whether its request has credentials.
         successor: the flight that is queued behind this one.
     """
 
-    __slots__ = ("_take_off", "birth", "deserted", "key", "members", "outcome", "successor", "uri", "wanted")
+    __slots__ = (
+        *("_take_off", "birth", "deserted", "is_personal", "key", "members", "outcome", "successor", "uri", "wanted"),
+    )
 
     def __init__(self, key: str, uri: str, birth: Birth | None) -> None:
         self.key: Final = key
@@ -128,6 +136,7 @@ class Flight:
         self.members = 0
         self.wanted = False
         self.deserted = False
+        self.is_personal = False
         self.successor: Flight | None = None
         self._take_off: Callable[[], None] | None = None
 
@@ -201,9 +210,9 @@ class Collapse:
         flight = self._flights.get(key)
         return flight is not None and self._survives(flight)
 
-    def is_busy(self, key: str, now: float) -> bool:
+    def is_busy(self, key: str, now: float, *, personal: bool = False) -> bool:
         """Whether somebody is fetching the key now, or nobody waits for it: no other tier is going to help."""
-        return key in self._flights or self.is_marked(key, now)
+        return key in self._flights or self.is_marked(key, now, personal=personal)
 
     def growing(self, key: str) -> Filled | None:
         """Return the response that is on its way under a key, while a request that comes now could share it."""
@@ -222,24 +231,29 @@ class Collapse:
             self._flights.setdefault(successor.key, successor)
             successor.begin(self._ledger.birth())
 
-    def mark(self, key: str, until: float) -> None:
-        """Let nobody wait for this key before ``until``."""
-        self._marks[key] = until
-        self._marks.move_to_end(key)
+    def mark(self, key: str, until: float, *, personal: bool = False) -> None:
+        """Let nobody wait for this key before ``until``, or nobody with credentials."""
+        name = _personally(key) if personal else key
+        self._marks[name] = until
+        self._marks.move_to_end(name)
         if len(self._marks) > _MAX_MARKS:
             self._marks.popitem(last=False)
 
     def unmark(self, key: str) -> None:
         """Let requests for this key wait for one another again."""
         self._marks.pop(key, None)
+        self._marks.pop(_personally(key), None)
 
-    def is_marked(self, key: str, now: float) -> bool:
-        """Whether the key's last answer could not be shared."""
-        until = self._marks.get(key)
+    def is_marked(self, key: str, now: float, *, personal: bool = False) -> bool:
+        """Whether the key's last answer could not be shared; with ``personal``, also with somebody with credentials."""
+        return self._lasts(key, now) or (personal and self._lasts(_personally(key), now))
+
+    def _lasts(self, name: str, now: float) -> bool:
+        until = self._marks.get(name)
         if until is None:
             return False
         if until <= now:
-            del self._marks[key]
+            del self._marks[name]
             return False
         return True
 
@@ -258,3 +272,7 @@ def _queue(flight: Flight) -> tuple[Flight, bool]:
         flight.successor = Flight(flight.key, flight.uri, None)
     flight.successor.members += 1
     return flight.successor, leads
+
+
+def _personally(key: str) -> str:
+    return f"{key} personal"

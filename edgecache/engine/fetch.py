@@ -22,8 +22,9 @@ from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Exchange
 from edgecache.engine.fill import Fill
 from edgecache.engine.finish import keep
-from edgecache.engine.judging import Filling, Judgement, judge, policy_of_update
+from edgecache.engine.judging import Filling, Judgement, is_refused, judge, policy_of_update
 from edgecache.engine.plan import Plan, forwarded
+from edgecache.engine.telling import Marks, ends_what_is_stored, is_telling, is_update_for_one
 from edgecache.engine.turns import Turn, Turns
 from edgecache.errors import OriginError, OriginTimeout
 from edgecache.http.message import RequestHead, ResponseHead
@@ -65,6 +66,7 @@ class Fetcher:
         self._policy = policy
         self._clock = clock
         self._turns = turns
+        self._marks = Marks(collapse, counters, policy, clock)
         self._elsewhere = RetryBudget(clock())
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -82,6 +84,7 @@ class Fetcher:
         turn: Turn | None = None,
     ) -> None:
         """Run a flight in the background, now or when its turn has come; ``turn`` is one that was taken already."""
+        flight.is_personal = plan.is_personal
         flight.when_due(lambda: self._spawn(self._run(flight, plan, exchange, on_interim, turn)))
 
     def start_pump(self, flight: Flight, filling: Filling, response: OriginResponse) -> None:
@@ -189,7 +192,13 @@ class Fetcher:
             await self._complete(flight, plan, exchange, response, request_time, now)
             return
         judged = judge(
-            plan.head, plan.asked, response, request_time=request_time, response_time=now, instead=plan.validate
+            plan.head,
+            plan.asked,
+            response,
+            request_time=request_time,
+            response_time=now,
+            instead=plan.validate,
+            beside=self._store.lookup_now(plan.key),
         )
         if judged.refusal is not None:
             self._unshared(flight, plan, response, judged)
@@ -220,41 +229,31 @@ class Fetcher:
         )
         response.close()
         self._counters.revalidated += 1
+        if not is_update_for_one(plan, stored, freshened):
+            self._restate(stored, freshened, now)
+        self._marks.note(flight, freshened)
+        flight.resolve(Freshened(freshened))
+
+    def _restate(self, stored: StoredResponse, freshened: StoredResponse, now: float) -> None:
         if freshened.freshness.discard_at > now:
             self._store.replace_now(stored, freshened)
         else:
             self._store.remove_now(stored)
-        self._note_shareable(flight, freshened)
-        flight.resolve(Freshened(freshened))
 
     def _unshared(self, flight: Flight, plan: Plan, response: OriginResponse, judged: Judgement) -> None:
         reason = judged.refusal
         assert reason is not None
         self._refused(reason)
-        # A server error says nothing about the next answer, and a herd must not follow it; nor must others pay for
-        # what one request asked for in a way of its own.
-        is_telling = response.head.status < 500 and not plan.is_alone and reason not in KEPT_OUT
-        if is_telling:
-            self._mark(flight)
-        if plan.validate is not None and is_telling and plan.unkept(response.head, self._ledger) is None:
-            # What the origin answers now has taken its place, and cannot be stored (RFC 9111 §4.3.3).
+        status = response.head.status
+        if tells := is_telling(plan, status, reason):
+            self._marks.mark(flight)
+        is_ended = ends_what_is_stored(plan, status, reason) and plan.unkept(response.head, self._ledger) is None
+        if plan.validate is not None and is_ended:
             self._store.remove_now(plan.validate)
         self._collapse.end(flight)
         if flight.members == 0 or flight.deserted:
             response.close()
-        flight.resolve(Unshared(response, judged.shown, reason))
-
-    def _note_shareable(self, flight: Flight, response: StoredResponse) -> None:
-        """Remember whether waiting for this key is worth it: a response stale on arrival answers nobody else."""
-        now = self._clock()
-        if response.freshness.is_fresh(now) and not response.freshness.must_validate:
-            self._collapse.unmark(flight.key)
-        else:
-            self._mark(flight)
-
-    def _mark(self, flight: Flight) -> None:
-        self._counters.hit_for_miss_marks += 1
-        self._collapse.mark(flight.key, self._clock() + self._policy.hit_for_miss)
+        flight.resolve(Unshared(response, judged.shown, reason, tells or status >= 500 or reason in KEPT_OUT))
 
     def _refused(self, reason: Reason, exchange: Exchange | None = None) -> None:
         if exchange is not None:
@@ -270,9 +269,10 @@ class Fetcher:
         part, first, last = plan.complete
         merged = completed(part, first, last, response.head)
         local = part.body.local
-        if merged is None or local is None:
+        if merged is None or local is None or is_refused(plan.head, plan.asked, merged, response.head, now):
             response.close()
-            self._store.remove_now(part)
+            if not plan.is_personal:
+                self._store.remove_now(part)
             await self._fly(flight, replace(plan, complete=None), exchange, None)
             return
         policy = plan.asked.on(merged)
@@ -306,7 +306,7 @@ class Fetcher:
         held = sum(map(len, before)) + sum(map(len, after))
         length = None if response.content_length is None else response.content_length + held
         self._counters.fills += 1
-        self._note_shareable(flight, prototype)
+        self._marks.note(flight, prototype)
         unkept = filling.plan.unkept(prototype.head(), self._ledger)
         flight.resolve(Filled(filling.shown, fill, prototype, length, unkept))
         self._watch_desertion(flight, fill, length)
@@ -338,7 +338,7 @@ class Fetcher:
             fill.feed(chunk)
             if not fill.spilled and fill.size > most:
                 self._collapse.end(flight)
-                self._mark(flight)
+                self._marks.mark(flight)
                 if flight.members == 0:  # else somebody is about to attach, who needs the beginning
                     fill.spill()
             if fill.spilled:

@@ -44,7 +44,7 @@ async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) ->
     for attempt in itertools.count():
         now = parts.clock()
         is_open = may_wait and attempt < _MAX_WAITS and not plan.is_alone
-        if is_open and not parts.collapse.is_marked(flight_key, now):
+        if is_open and not parts.collapse.is_marked(flight_key, now, personal=plan.is_personal):
             flight, leads = parts.collapse.join(flight_key, plan.head.target_uri)
         else:
             flight, leads = parts.collapse.solo(flight_key, plan.head.target_uri), True
@@ -70,6 +70,7 @@ async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) ->
             flight_key = f"{_flight_key(parts, plan)} {variant}"
         else:
             may_wait = isinstance(outcome, Died | Elsewhere) or _is_overtaken(parts, outcome)
+            may_wait = may_wait or _is_about_another(outcome, flight, plan)
     raise AssertionError("the last attempt leads, and a leader always answers")
 
 
@@ -163,6 +164,14 @@ def _is_overtaken(parts: Parts, outcome: Outcome) -> bool:
             return not _is_valid(parts, response)
         case _:
             return False
+
+
+def _is_about_another(outcome: Outcome, flight: Flight, plan: Plan) -> bool:
+    """Whether what was answered is no hint at what this request will be: the first of the others leads then."""
+    if not isinstance(outcome, Unshared):
+        return False
+    is_ones_own = flight.is_personal and not plan.is_personal and outcome.response.head.status < 500
+    return is_ones_own or not outcome.tells
 
 
 def _share(parts: Parts, exchange: Exchange) -> None:

@@ -6,6 +6,7 @@ whoever explains or tries a rule asks the same functions as the engine does.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edgecache.engine.exchange import Exchange
@@ -18,9 +19,10 @@ from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import may_serve_instead
 from edgecache.semantics.rules import Applied
+from edgecache.semantics.selection import is_of_the_request
 from edgecache.semantics.stored import StoredResponse
 
-__all__ = ["Filling", "Judgement", "judge", "passing", "policy_of_update"]
+__all__ = ["Filling", "Judgement", "is_refused", "judge", "passing", "policy_of_update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +73,11 @@ def judge(
     request_time: float,
     response_time: float,
     instead: StoredResponse | None = None,
+    beside: Sequence[StoredResponse] = (),
 ) -> Judgement:
     """Return what becomes of a response to ``request``, which was made of what was ``asked``.
 
-    ``instead`` is what is stored and may take the place of a failure.
+    ``instead`` is what is stored and may take the place of a failure; ``beside`` is what is stored under the same key.
     """
     policy = asked.on(response.head)
     head = presenting.amended(request, response.head, policy)
@@ -88,6 +91,8 @@ def judge(
         reason = objections[0]
     if reason is None and response.content_length is not None:
         reason = storing.refusal_of_body(head, response.content_length, policy)
+    if reason is None and _is_one_requests_error(head, beside):
+        reason = Reason.ERROR_KEPT_OUT
     is_by_rule = "cache-control" in head.fields and "cache-control" not in response.head.fields
     return Judgement(policy, head, presenting.shown_head(head, policy, objections, is_by_rule=is_by_rule), reason)
 
@@ -100,6 +105,19 @@ def _kept_out(request: RequestHead, head: ResponseHead, stored: StoredResponse |
     if excuse is None:
         return None
     return Reason.RETAINED if excuse is Reason.RETAINED else Reason.ERROR_KEPT_OUT
+
+
+def _is_one_requests_error(head: ResponseHead, beside: Sequence[StoredResponse]) -> bool:
+    """Whether an error would take up room beside what others use: there may be one for each way to ask oddly."""
+    return is_of_the_request(head.status) and any(other.status < 400 for other in beside)
+
+
+def is_refused(request: RequestHead, asked: Applied, merged: ResponseHead, answer: ResponseHead, now: float) -> bool:
+    """Whether what a 206 makes of a stored part may not be stored."""
+    policy = asked.on(merged)
+    governing = freshness.govern(merged.fields, policy)
+    numbers = freshness.assess(merged, governing, policy, request_time=now, response_time=now)
+    return storing.refusal(request, merged, governing, numbers, policy, answer) is not None
 
 
 def policy_of_update(asked: Applied, stored: StoredResponse, answer: ResponseHead) -> Policy:

@@ -13,6 +13,7 @@ from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.rules import Applied
 from edgecache.semantics.stored import CacheKey, StoredResponse
+from edgecache.semantics.unkeyed import has_credentials
 
 __all__ = ["MIN_SEQUENCE", "Plan", "forwarded"]
 
@@ -52,6 +53,11 @@ class Plan:
     is_alone: bool = False
     release: str = ""
     is_held: bool = False
+
+    @property
+    def is_personal(self) -> bool:
+        """Whether the request says who asks: its answer tells nothing about what others get."""
+        return has_credentials(self.head, self.asked.policy)
 
     def unpurged(self, ledger: Ledger) -> Plan:
         """Return the plan without stored responses purged since it was made: no 304 and no 206 may revive them."""

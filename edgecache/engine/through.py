@@ -14,6 +14,7 @@ from edgecache.engine.forward import outcome_of
 from edgecache.engine.judging import Filling, Judgement, judge, policy_of_update
 from edgecache.engine.parts import FWD, Parts, detail_of, unlike_200
 from edgecache.engine.plan import Plan
+from edgecache.engine.telling import ends_what_is_stored, is_update_for_one
 from edgecache.errors import ClientError, OriginError
 from edgecache.http.cache_status import Fwd
 from edgecache.http.message import RequestHead, ResponseHead
@@ -47,7 +48,8 @@ async def forward_head(parts: Parts, exchange: Exchange, plan: Plan, reason: Rea
         freshened = validation.freshen(
             plan.head, stored, response.head, policy, birth=birth, request_time=sent_at, response_time=now
         )
-        parts.store.replace_now(stored, freshened)
+        if not is_update_for_one(plan, stored, freshened):
+            parts.store.replace_now(stored, freshened)
         parts.counters.revalidated += 1
         exchange.result, exchange.reason = "revalidated", Reason.VALIDATED
         status = Status(FWD[reason], response.head.status, is_stored=True)
@@ -57,10 +59,13 @@ async def forward_head(parts: Parts, exchange: Exchange, plan: Plan, reason: Rea
         if instead is not None:
             response.close()
             return instead
-    if stored is not None and response.head.status < 500 and not plan.is_held:
+    status_code = response.head.status
+    # That a HEAD is not answered says nothing about a GET.
+    is_ended = status_code != 405 and ends_what_is_stored(plan, status_code, Reason.METHOD)
+    if stored is not None and is_ended and not plan.is_held:
         parts.store.remove_now(stored)
     exchange.result, exchange.reason = "miss", Reason.METHOD
-    status = Status(FWD[reason], unlike_200(response.head.status), detail=Reason.METHOD)
+    status = Status(FWD[reason], unlike_200(status_code), detail=Reason.METHOD)
     judged = judge(plan.head, plan.asked, response, request_time=sent_at, response_time=now)
     return deliver.passed(exchange, response, judged.shown, status, parts.policy, now)
 

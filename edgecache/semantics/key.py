@@ -7,8 +7,8 @@ Theory
 
     A QUERY (RFC 10008) is keyed by its content too: method, digest of the content and of the fields
     that describe it, target URI, separated by spaces. None of the parts can contain a space, and a plain
-    target URI cannot begin with ``QUERY``, so the encoding is injective. One without content has an empty digest:
-    it asks another question than a GET does, and neither answers the other.
+    target URI cannot begin with ``QUERY``, so the encoding is injective. One without content, and without fields that
+    would describe it, has an empty digest: it asks another question than a GET does, and neither answers the other.
 
     What rules add (fields, cookies, the active release) stands before the target URI: ``+`` and facts, percent-encoded,
     between ``&``. No URI and no digest begins with a plus.
@@ -17,6 +17,7 @@ Theory
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from typing import Final
 from urllib.parse import quote
@@ -27,12 +28,17 @@ from edgecache.http.negotiation import selecting_value
 from edgecache.semantics.policy import DEFAULT, Policy
 from edgecache.semantics.stored import CacheKey
 
-__all__ = ["KEYED_METHODS", "content_digest", "cookies", "primary", "url_of"]
+__all__ = ["KEYED_METHODS", "are_plain_cookies", "content_digest", "cookies", "primary", "url_of"]
 
 KEYED_METHODS: Final = frozenset({"GET", "HEAD", "QUERY"})
 """Methods whose responses can be reused for a later request with the same key."""
 
-_CONTENT_FIELDS: Final = ("content-type", "content-encoding", "content-language", "content-location")
+_CONTENT_FIELDS: Final = (
+    *("content-type", "content-encoding", "content-language", "content-location"),
+    *("content-digest", "repr-digest"),
+)
+
+_NOT_PLAIN: Final = re.compile(r"""[",\\]|(?:\A|;)[ \t]*\$""")
 
 
 def primary(head: RequestHead, digest: str = "", policy: Policy = DEFAULT, release: str = "") -> CacheKey:
@@ -43,6 +49,8 @@ def primary(head: RequestHead, digest: str = "", policy: Policy = DEFAULT, relea
     facts = "&".join(_facts(head.fields, policy, release))
     uri = f"+{facts} {head.target_uri}" if facts else head.target_uri
     if head.method == "QUERY":
+        if not digest and any(name in head.fields for name in _CONTENT_FIELDS):
+            digest = content_digest(b"", head.fields)
         return CacheKey(f"QUERY {digest} {uri}")
     return CacheKey(uri)
 
@@ -68,6 +76,14 @@ def cookies(fields: FieldsView) -> Iterator[Pair]:
             name, _, value = part.strip(" \t").partition("=")
             if name:
                 yield name, value
+
+
+def are_plain_cookies(fields: FieldsView) -> bool:
+    """Whether everybody finds the same cookies in a request.
+
+    Those who also read older forms (RFC 2109, RFC 2965) find another cookie inside quotes, after a comma or a ``$``.
+    """
+    return _NOT_PLAIN.search(";".join(fields.getall("cookie", ()))) is None
 
 
 def url_of(key: CacheKey) -> str:

@@ -32,7 +32,7 @@ def normalised(request: RequestHead, policy: Policy) -> RequestHead:
     if policy.passes or request.method not in KEYED_METHODS:
         return request
     target = _target(request.target, policy)
-    fields = _fields(request.fields, policy)
+    fields = _fields(request, policy)
     if target == request.target and fields is request.fields:
         return request
     return replace(request, target=target, fields=fields)
@@ -53,10 +53,11 @@ def _parameters(given: Iterable[str], rule: QueryKey) -> list[str]:
     return sorted(kept, key=lambda part: part.partition("=")[0]) if rule.sort else kept
 
 
-def _fields(fields: FieldsView, policy: Policy) -> FieldsView:
+def _fields(request: RequestHead, policy: Policy) -> FieldsView:
+    fields = request.fields
     if policy.unsafe_strip_cookies and "cookie" in fields:
         fields = without_other_cookies(fields, policy.key_cookies)
-    if policy.drop_unknown_fields and (dropped := doubtful(fields, policy)):
+    if policy.drop_unknown_fields and (dropped := doubtful(request, policy)):
         fields = fields_of(pair for pair in fields.items() if pair[0].lower() not in dropped)
     return fields
 

@@ -71,7 +71,10 @@ class Reason(enum.StrEnum):
     TRUNCATED = "truncated", "the body broke off"
     TOO_MANY_TAGS = "too-many-tags", "more labels, or longer ones, than are kept: a purge could miss it"
     DIGEST_MISMATCH = "digest-mismatch", "the content is not what its name says, by a build manifest's word"
-    ERROR_KEPT_OUT = "error-kept-out", "a server error does not replace a response that can still be used"
+    ERROR_KEPT_OUT = (
+        "error-kept-out",
+        "an error does not replace a response that can still be used, nor stand beside it",
+    )
     PURGED = "purged", "purged while it was on its way"
     OTHER_RELEASE = "other-release", "not known to be of the release that it was asked for"
 

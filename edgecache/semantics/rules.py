@@ -48,6 +48,7 @@ REQUEST_SETTINGS: Final = frozenset(
         "by_release",
         "honour_reload",
         "known_fields",
+        "unsafe_ignore_request_fields",
         "unsafe_strip_cookies",
     }
 )

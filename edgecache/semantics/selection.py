@@ -9,26 +9,63 @@ Theory
     Content-Language that it is in the one language the presented request prefers to all others, it is selected.
     That is what the origin would have chosen, as §4.1 allows ("normalizing … in ways known to have
     identical semantics", and "may be able to determine that a response is suitable").
+
+    Three kinds of responses tell by themselves what they depend on, and are selected by that too, whatever Vary says:
+    one that is encoded was made for those who accept the coding; one that allows the origin that asked, and not
+    every origin, was made for its pages (CORS); and an error that is none of the target's may be the doing of any field
+    of this very request, so that it is given only to who asks with the same ones. Without that the first comes to
+    be answered with bytes they cannot decode, and the last with an error that somebody else provoked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 from edgecache.http.fields import combined, members
-from edgecache.http.message import FieldsView, RequestHead
+from edgecache.http.message import FieldsView, RequestHead, ResponseHead
 from edgecache.http.negotiation import most_preferred_language, selecting_value
 from edgecache.semantics.stored import Selecting, StoredResponse
+from edgecache.semantics.unkeyed import FREE
 
-__all__ = ["matches", "select", "selecting_fields", "vary_names"]
+__all__ = ["is_of_the_request", "matches", "select", "selecting_fields", "selecting_names", "vary_names"]
 
 _LANGUAGE = "accept-language"
+
+_OF_THE_TARGET: Final = frozenset({404, 405, 410, 414})
+"""Errors that a method and a target are enough for, and those are in the key."""
+
+_CAUSES: Final = FREE | {"sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "x-forwarded-for"}
 
 
 def vary_names(fields: FieldsView) -> tuple[str, ...] | None:
     """Return the names in Vary, lower case, sorted, without repetition; None when one of them is ``*``."""
     names = {name.lower() for name in members(fields, "vary")}
     return None if "*" in names else tuple(sorted(names))
+
+
+def selecting_names(request: FieldsView, head: ResponseHead) -> tuple[str, ...]:
+    """Return the names of all request fields that select a response, lower case, sorted."""
+    return tuple(sorted({*(vary_names(head.fields) or ()), *_untold(request, head)}))
+
+
+def is_of_the_request(status: int) -> bool:
+    """Whether a status says something about one request and its fields, and not about the target."""
+    return status >= 400 and status not in _OF_THE_TARGET
+
+
+def _untold(request: FieldsView, head: ResponseHead) -> Iterator[str]:
+    codings = {coding.lower() for coding in members(head.fields, "content-encoding")} - {"identity"}
+    if codings:
+        yield "accept-encoding"
+    if codings & {"dcb", "dcz"}:
+        yield "available-dictionary"
+    allowed = combined(head.fields, "access-control-allow-origin")
+    if allowed is not None and allowed == combined(request, "origin"):
+        yield "origin"
+    if is_of_the_request(head.status):
+        yield from _CAUSES
+        yield from (name for name in map(str.lower, request) if name.startswith("sec-"))
 
 
 def selecting_fields(request: FieldsView, names: Iterable[str]) -> Selecting:

@@ -30,17 +30,18 @@ from edgecache.semantics.freshness import (
     own_via,
 )
 from edgecache.semantics.guards import is_ambiguous, path_of, type_contradicts
-from edgecache.semantics.key import cookies, url_of
+from edgecache.semantics.key import are_plain_cookies, cookies, url_of
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Birth, Body, CacheKey, Freshness, Selecting, StoredResponse, Validators
 from edgecache.semantics.tags import tags_of
-from edgecache.semantics.unkeyed import doubtful, reflects_origin
+from edgecache.semantics.unkeyed import doubtful
 
 __all__ = [
     "CHECKS",
     "Case",
     "answers_a_get",
+    "is_offered",
     "luck_of",
     "make",
     "objections",
@@ -194,27 +195,29 @@ def _is_mistyped(case: Case) -> bool:
 def _may_depend_on_fields(case: Case) -> bool:
     if case.policy.unsafe_ignore_request_fields:
         return False
-    varied, fields = selection.vary_names(case.head.fields) or (), case.request.fields
-    reflects = reflects_origin(fields, case.head.fields, (*varied, *case.policy.key_fields))
-    return reflects or bool(doubtful(fields, case.policy, varied))
+    return bool(doubtful(case.request, case.policy, selection.vary_names(case.head.fields) or ()))
 
 
 def _may_depend_on_cookies(case: Case) -> bool:
-    if "cookie" not in case.request.fields or case.policy.unsafe_ignore_request_cookies or _is_offered(case):
+    fields, policy = case.request.fields, case.policy
+    if "cookie" not in fields or "cookie" in policy.key_fields or policy.unsafe_ignore_request_cookies:
         return False
-    return any(name not in case.policy.key_cookies for name, _ in cookies(case.request.fields))
+    if policy.key_cookies and not are_plain_cookies(fields):
+        return True
+    if is_offered(case.sent, case.said, case.freshness.generated_at):
+        return False
+    return any(name not in policy.key_cookies for name, _ in cookies(fields))
 
 
-def _is_offered(case: Case) -> bool:
-    """Whether the origin itself offers the response to everybody who asks, for some time at least.
+def is_offered(sent: ResponseHead, said: Governing, received: float) -> bool:
+    """Whether the origin itself offers a response to everybody who asks, for some time at least.
 
     Who says ``max-age=0`` or ``Expires: 0`` does not want it reused at all, whatever a rule makes of it; and whether
-    somebody else's is still the same, Last-Modified does not tell.
+    somebody else's is still the same, Last-Modified does not tell. ``received`` is in POSIX seconds.
     """
-    said = case.said
     if said.directives.public:
         return True
-    lifetime = explicit_lifetime(case.sent, said, case.freshness.generated_at)
+    lifetime = explicit_lifetime(sent, said, received)
     return lifetime is not None and lifetime > 0
 
 
@@ -248,7 +251,11 @@ CHECKS: Final[tuple[tuple[Reason, Callable[[Case], bool]], ...]] = (
 _OF_UPDATES: Final = tuple(
     check
     for check in CHECKS
-    if check[0] in (Reason.NO_STORE, Reason.PRIVATE, Reason.VARY_STAR, Reason.TOO_MANY_TAGS, Reason.AUTHORIZATION)
+    if check[0]
+    in (
+        *(Reason.NO_STORE, Reason.PRIVATE, Reason.VARY_STAR, Reason.TOO_MANY_TAGS, Reason.AUTHORIZATION),
+        Reason.TYPE_MISMATCH,
+    )
 )
 
 
@@ -295,8 +302,7 @@ def make(
     governing = govern(head.fields, policy)
     is_update = selecting is not None
     if selecting is None:
-        names = selection.vary_names(head.fields) or ()
-        selecting = selection.selecting_fields(request.fields, names)
+        selecting = selection.selecting_fields(request.fields, selection.selecting_names(request.fields, head))
     # What is addressed to this cache stays, for a 304 that does not repeat it (§3.2), and is shown to nobody.
     pairs = tuple(_kept_fields(head.fields, governing.directives, policy, response_time, is_update=is_update))
     return StoredResponse(

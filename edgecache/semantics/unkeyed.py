@@ -9,67 +9,178 @@ Theory
     request with any other field is answered by the origin for itself, and the answer is not stored unless Vary
     names the field or a rule puts it into the key: nothing is lost but a hit.
 
-    One value of a known field is often written into a response without a Vary: that of Origin, into
-    Access-Control-Allow-Origin. That is looked at too.
+    A known field is known with the values that it has by its definition: ``Pragma`` says ``no-cache``, an identifier
+    has no markup in it, ``X-Forwarded-Host`` is the host that is in the key. With another value it is as any other
+    field. What is left are those whose values are free (``FREE``), and those are what docs/guards.md argues about.
+
+    Fields that describe a request's content are known where there is content: a QUERY's key has them in it.
 
 Pure; called by the engine before a fetch and by ``semantics.storing`` after it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
-from edgecache.http.message import FieldsView
+from edgecache.http.message import RequestHead
+from edgecache.semantics.key import cookies
 from edgecache.semantics.policy import Policy
 
-__all__ = ["KNOWN", "doubtful", "reflects_origin"]
+__all__ = ["FREE", "KNOWN", "doubtful", "has_credentials"]
 
-_USUAL: Final = (
-    # content negotiation, conditions, content (RFC 9110)
-    "accept accept-charset accept-datetime accept-encoding accept-language accept-ranges available-dictionary",
-    "if-match if-modified-since if-none-match if-range if-unmodified-since range expect te",
-    "content-digest content-encoding content-language content-length content-location content-type repr-digest date",
-    # who asks, and from where
-    "authorization proxy-authorization cookie from referer origin host user-agent access-control-request-headers",
-    "access-control-request-method service-worker last-event-id",
-    # how
-    "cache-control pragma priority prefer purpose x-purpose x-moz max-forwards upgrade-insecure-requests early-data",
-    "alt-used dictionary-id keep-alive proxy-connection warning want-content-digest want-repr-digest",
-    # client hints
-    "dnt downlink dpr ect rtt save-data viewport-width width device-memory",
-    # what proxies on the way write; ``forwarded`` and ``x-forwarded-*`` are written by ``edges.forwarded``
-    "via forwarded x-forwarded-for x-forwarded-host x-forwarded-port x-forwarded-proto x-real-ip client-ip x-client-ip",
-    "true-client-ip cdn-loop surrogate-capability x-varnish x-request-start",
-    # tracing
-    "traceparent tracestate x-request-id x-correlation-id x-trace-id x-amzn-trace-id x-cloud-trace-context",
-    # which never reach the origin as they came
-    "edgecache-min-seq edgecache-release",
+FREE: Final = frozenset(
+    {
+        *("accept", "accept-charset", "accept-encoding", "accept-language", "authorization", "cookie", "from"),
+        *("origin", "range", "if-range", "referer", "user-agent", "available-dictionary", "dictionary-id"),
+    }
+)
+"""Names, lower case, of known fields of which no value can be told to be harmless."""
+
+_NOT_SENT: Final = frozenset(
+    {
+        *("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "host"),
+        *("edgecache-min-seq", "edgecache-release"),
+    }
+)
+"""What a fetch whose response is stored sends with values of its own, or not at all."""
+
+_OF_CONTENT: Final = frozenset(
+    {
+        *("content-digest", "content-encoding", "content-language", "content-length", "content-location"),
+        *("content-type", "repr-digest"),
+    }
 )
 
-KNOWN: Final = frozenset(name for line in _USUAL for name in line.split())
+_MEDIA: Final = r"""[\w*/+.,;:=" -]*"""
+_ADDRESSES: Final = r"[\w.:%\[\], -]*"
+_IDENTIFIER: Final = r"[\w.:;=@/+*,~|%! -]{0,1024}"
+_NUMBER: Final = r"[0-9.]{1,12}"
+_VALUES: Final = {
+    # of browsers
+    **dict.fromkeys(("accept", "accept-charset", "accept-encoding", "accept-language"), _MEDIA),
+    "cache-control": r"[\w,= -]*",
+    "pragma": "no-cache",
+    "priority": r"[a-z0-9=?,; ]{0,40}",
+    "origin": r"null|[A-Za-z][A-Za-z0-9+.-]*://[\w.:%\[\]-]*",
+    "referer": r"[!#-;=?-~]*",
+    "upgrade-insecure-requests": "1",
+    "service-worker": "script",
+    **dict.fromkeys(("purpose", "x-purpose", "x-moz"), "prefetch|preview"),
+    "dnt": "[01]",
+    "save-data": "on",
+    "ect": "slow-2g|[234]g",
+    **dict.fromkeys(("downlink", "dpr", "rtt", "viewport-width", "width", "device-memory"), _NUMBER),
+    "alt-used": r"[\w.:\[\]-]*",
+    # of proxies; ``edges.forwarded`` takes them from trusted peers alone
+    **dict.fromkeys(("x-forwarded-for", "x-real-ip", "client-ip", "x-client-ip", "true-client-ip"), _ADDRESSES),
+    **dict.fromkeys(("x-cluster-client-ip", "cf-connecting-ip", "cf-connecting-ipv6", "cf-pseudo-ipv4"), _ADDRESSES),
+    "x-forwarded-server": r"[\w.:, -]*",
+    "cf-ipcountry": "[A-Z0-9]{2}",
+    "cf-visitor": r"""\{"scheme":"https?"\}""",
+    "early-data": "1",
+    **dict.fromkeys(("via", "cdn-loop"), r"[\w./:;=, ()-]*"),
+    "x-request-start": r"(?:t=)?[0-9.]{1,20}",
+    "x-varnish": "[0-9 ]*",
+    "surrogate-capability": r"""[\w.-]+="Surrogate/1\.0"(?:, ?[\w.-]+="Surrogate/1\.0")*""",
+    # that tell requests apart, for people
+    **dict.fromkeys(("x-request-id", "x-correlation-id", "x-trace-id", "x-amzn-trace-id", "x-amz-cf-id"), _IDENTIFIER),
+    **dict.fromkeys(("x-cloud-trace-context", "cf-ray", "cf-ew-via", "uber-trace-id", "newrelic"), _IDENTIFIER),
+    **dict.fromkeys(("traceparent", "tracestate", "baggage", "sentry-trace", "b3"), _IDENTIFIER),
+}
+"""Names, lower case, of known fields, and what their values look like."""
+
+_FAMILIES: Final = {"sec-": r"[^<>]*", "x-b3-": _IDENTIFIER, "x-datadog-": _IDENTIFIER}
+"""Beginnings of such names. No script can set a field that begins with ``Sec-``."""
+
+
+def _is_host(text: str, request: RequestHead) -> bool:
+    default = _DEFAULT_PORTS.get(request.scheme, "")
+    return text.lower().removesuffix(f":{default}") == request.authority
+
+
+def _is_scheme(text: str, request: RequestHead) -> bool:
+    return text.lower() == request.scheme
+
+
+def _is_port(text: str, request: RequestHead) -> bool:
+    named = _PORT.search(request.authority)
+    return text == (named[1] if named else _DEFAULT_PORTS.get(request.scheme))
+
+
+def _is_tls(text: str, request: RequestHead) -> bool:
+    return (text.lower() == "on") == (request.scheme == "https")
+
+
+def _says_the_same(text: str, request: RequestHead) -> bool:
+    """Of one member of Forwarded (RFC 7239 §4): whose it is may differ, what was asked for may not."""
+    if _ELEMENT.fullmatch(text) is None:
+        return False
+    said = [(name.lower(), value.strip('"')) for name, _, value in (pair.partition("=") for pair in text.split(";"))]
+    return all(
+        _is_host(value, request) if name == "host" else name != "proto" or _is_scheme(value, request)
+        for name, value in said
+    )
+
+
+_DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
+_PORT: Final = re.compile(r":([0-9]+)\Z")
+_PAIR: Final = r"""[\w-]+=(?:[\w.:-]*|"[\w.:\[\]-]*")"""
+_ELEMENT: Final = re.compile(rf"(?:{_PAIR}(?:;{_PAIR})*)?", re.ASCII)
+_IN_THE_KEY: Final[dict[str, Callable[[str, RequestHead], bool]]] = {
+    "x-forwarded-host": _is_host,
+    **dict.fromkeys(("x-forwarded-proto", "x-forwarded-scheme", "x-scheme"), _is_scheme),
+    "x-forwarded-port": _is_port,
+    "x-forwarded-ssl": _is_tls,
+    "forwarded": _says_the_same,
+}
+"""Names of known fields that say again what the target URI says, and how to tell that they do."""
+
+KNOWN: Final = FREE | _NOT_SENT | _OF_CONTENT | _VALUES.keys() | _IN_THE_KEY.keys()
 """Names, lower case, of fields that clients and proxies send by themselves."""
 
-_KNOWN_FAMILIES: Final = ("sec-", "x-b3-", "x-datadog-", "cf-", "x-amz-cf-")
+_LOOKS: Final = {name: re.compile(values, re.ASCII) for name, values in _VALUES.items()}
+_LOOKS_OF_FAMILIES: Final = tuple((prefix, re.compile(values, re.ASCII)) for prefix, values in _FAMILIES.items())
 
 
-def doubtful(fields: FieldsView, policy: Policy, varied: Collection[str] = ()) -> tuple[str, ...]:
+def doubtful(request: RequestHead, policy: Policy, varied: Collection[str] = ()) -> tuple[str, ...]:
     """Return the names, lower case, of a request's fields that may change the response and select nothing.
 
     ``varied`` are names in the response's Vary, lower case.
     """
     return tuple(
         name
-        for name in map(str.lower, fields)
-        if name not in KNOWN
-        and name not in varied
+        for name in dict.fromkeys(map(str.lower, request.fields))
+        if name not in varied
         and name not in policy.key_fields
         and name not in policy.known_fields
-        and not name.startswith(_KNOWN_FAMILIES)
+        and not _is_known(name, request)
     )
 
 
-def reflects_origin(request: FieldsView, response: FieldsView, varied: Collection[str]) -> bool:
-    """Whether a response is for pages of one origin alone, and does not say so in Vary (CORS)."""
-    allowed = response.get("access-control-allow-origin")
-    return allowed is not None and allowed != "*" and allowed == request.get("origin") and "origin" not in varied
+def has_credentials(request: RequestHead, policy: Policy) -> bool:
+    """Whether a request says who asks, by something that is no part of its key: what it is answered may be its own."""
+    fields = request.fields
+    if "authorization" in fields and "authorization" not in policy.key_fields:
+        return True
+    if "cookie" not in fields or "cookie" in policy.key_fields:
+        return False
+    return any(name not in policy.key_cookies for name, _ in cookies(fields))
+
+
+def _is_known(name: str, request: RequestHead) -> bool:
+    lines = request.fields.getall(name)
+    if name in _OF_CONTENT:
+        return request.method not in ("GET", "HEAD")
+    if (agrees := _IN_THE_KEY.get(name)) is not None:
+        return all(agrees(text.strip(" \t"), request) for line in lines for text in line.split(","))
+    if (looks := _LOOKS.get(name)) is not None:
+        return _look_alike(lines, looks)
+    if name in KNOWN:
+        return True
+    return any(name.startswith(prefix) and _look_alike(lines, looks) for prefix, looks in _LOOKS_OF_FAMILIES)
+
+
+def _look_alike(lines: Sequence[str], looks: re.Pattern[str]) -> bool:
+    return all(looks.fullmatch(line) for line in lines)

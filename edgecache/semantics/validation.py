@@ -16,8 +16,10 @@ from edgecache.http.conditional import has_cache_conditions, without_conditions
 from edgecache.http.fields import format_http_date
 from edgecache.http.message import Pair, RequestHead, ResponseHead, fields_of
 from edgecache.semantics import finishing, storing
+from edgecache.semantics.freshness import govern
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.stored import Birth, Freshness, StoredResponse
+from edgecache.semantics.unkeyed import has_credentials
 
 __all__ = ["completing", "condition", "freshen", "head_agrees", "may_answer", "merge", "unconditional"]
 
@@ -35,6 +37,10 @@ NOT_UPDATED: Final = frozenset(
     }
 )
 """Fields of a 304 or HEAD that describe the stored bytes or their selection, and stay as stored (RFC 9111 §3.2)."""
+
+_FOR_CACHES: Final = frozenset(
+    {"age", "cache-control", "date", "etag", "expires", "last-modified", "pragma", "surrogate-control"}
+)
 
 
 def unconditional(request: RequestHead) -> RequestHead:
@@ -75,7 +81,7 @@ def freshen(
 
     When the answer forbids to store what it updates, the result may answer this one request, and is never reused.
     """
-    shared = _for_everybody(answer, policy, response_time)
+    shared = _for_everybody(request, answer, policy, response_time)
     head = ResponseHead(stored.status, fields_of(merge(stored.fields, shared)))
     freshened = storing.make(
         request,
@@ -123,16 +129,21 @@ def head_agrees(stored: StoredResponse, answer: ResponseHead) -> bool:
     return "content-length" not in fields or fields["content-length"] == str(stored.body.size)
 
 
-def _for_everybody(answer: ResponseHead, policy: Policy, response_time: float) -> ResponseHead:
+def _for_everybody(request: RequestHead, answer: ResponseHead, policy: Policy, response_time: float) -> ResponseHead:
     """Return the answer as others may see it: dated, and without a cookie, which is one client's.
 
-    One without Date is dated on receipt (RFC 9110 §6.6.1): its Expires is not meant from the stored Date.
+    Of an answer to somebody with credentials that is not offered to all, only what is for caches. One without Date is
+    dated on receipt (RFC 9110 §6.6.1): its Expires is not meant from the stored Date.
     """
     pairs = [
         (name, value)
         for name, value in answer.fields.items()
         if policy.unsafe_store_set_cookie or name.lower() != "set-cookie"
     ]
+    said = govern(answer.fields, policy)
+    if has_credentials(request, policy) and not storing.is_offered(answer, said, response_time):
+        names = _FOR_CACHES | {name.lower() for name in (*policy.targeted_fields, *policy.tag_fields)}
+        pairs = [pair for pair in pairs if pair[0].lower() in names]
     if "date" not in answer.fields:
         pairs.append(("Date", format_http_date(response_time)))
     return ResponseHead(answer.status, fields_of(pairs))

@@ -36,9 +36,15 @@ def test_a_query_is_keyed_by_its_content_too() -> None:
 
 def test_a_query_without_content_is_no_get() -> None:
     assert primary(request(method="QUERY")) != primary(request(method="GET"))
+    described = request("Content-Type: application/json", method="QUERY")
+    assert primary(described) == primary(described, content_digest(b"", described.fields))
+    assert primary(described) != primary(request(method="QUERY"))
 
 
-_DIGESTED = ["Content-Type: a", "Content-Encoding: a", "Content-Language: a", "Content-Location: a"]
+_DIGESTED = [
+    *("Content-Type: a", "Content-Encoding: a", "Content-Language: a", "Content-Location: a"),
+    *("Content-Digest: a", "Repr-Digest: a"),
+]
 
 
 def test_every_field_that_describes_content_counts_and_so_does_its_absence() -> None:

@@ -322,6 +322,18 @@ def test_the_operator_can_open_windows_for_failures() -> None:
     assert may_serve_instead(response, NOW + 75, status=None) is None
 
 
+@pytest.mark.parametrize(
+    ("retain", "age", "expected"),
+    [(0.0, 0.0, None), (0.0, 61.0, None), (9.0, 0.0, Reason.RETAINED), (9.0, 68.0, Reason.RETAINED), (9.0, 69.0, None)],
+)
+def test_what_is_gone_is_replaced_only_where_it_is_retained(retain: float, age: float, expected: Reason | None) -> None:
+    response = stored("Cache-Control: max-age=60", policy=Policy(retain=retain))
+    for status in (404, 410):
+        assert may_serve_instead(response, NOW + age, status=status) is expected
+    for status in (400, 401, 403, 405, 451):
+        assert may_serve_instead(response, NOW + age, status=status) is None
+
+
 # -------------------------------------------------------------------------------------------------- properties
 
 
