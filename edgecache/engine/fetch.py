@@ -361,8 +361,8 @@ class Fetcher:
         if fill.spilled:
             self._refused(Reason.TOO_LARGE)
             return
-        if storing.refusal_of_body(prototype.head(), fill.size, self._policy) is not None:
-            self._refused(Reason.CONTENT_RANGE)
+        if (refusal := storing.refusal_of_body(prototype.head(), fill.size, self._policy)) is not None:
+            self._refused(refusal)
             return
         if self._ledger.verdict(prototype) is Verdict.INVALID:
             self._refused(Reason.PURGED)
