@@ -20,11 +20,13 @@ import click
 from edgecache import __version__
 from edgecache.cli.check import check
 from edgecache.cli.demo import demo
+from edgecache.cli.explain import explain
 from edgecache.cli.mistakes import described
 from edgecache.cli.proxy import proxy
 from edgecache.cli.purge import purge
 from edgecache.cli.reload import reload
 from edgecache.cli.run import run
+from edgecache.cli.scan import scan
 from edgecache.edges.config_load import ConfigMistakes
 from edgecache.errors import EdgecacheError
 
@@ -51,7 +53,7 @@ def main() -> None:
     """A reverse proxy that caches. Start with: edgecache proxy --to http://127.0.0.1:8000"""
 
 
-for _command in (proxy, run, check, reload, purge, demo):
+for _command in (proxy, run, check, reload, purge, explain, scan, demo):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from edgecache.engine.combine import combine, completed, whole
 from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Exchange
 from edgecache.engine.fill import Fill
+from edgecache.engine.judgements import Judgements
 from edgecache.engine.judging import judge, policy_of_update
 from edgecache.engine.plan import Plan, forwarded
 from edgecache.engine.turns import Turns
@@ -67,6 +68,7 @@ class Fetcher:
         counters: Counters,
         policy: Policy,
         clock: Callable[[], float],
+        judgements: Judgements,
         turns: Turns | None = None,
     ) -> None:
         self._origin = origin
@@ -76,6 +78,7 @@ class Fetcher:
         self._counters = counters
         self._policy = policy
         self._clock = clock
+        self._judgements = judgements
         self._turns = turns
         self._elsewhere = RetryBudget(clock())
         self._tasks: set[asyncio.Task[None]] = set()
@@ -194,6 +197,7 @@ class Fetcher:
         judged = judge(
             plan.head, plan.asked, response, request_time=request_time, response_time=now, instead=plan.validate
         )
+        self._judgements.note(plan, head, judged, _birth(flight), request_time=request_time, response_time=now)
         if judged.refusal is not None:
             self._unshared(flight, plan, response, judged.shown, judged.refusal)
             return
@@ -233,7 +237,7 @@ class Fetcher:
     def _unshared(
         self, flight: Flight, plan: Plan, response: OriginResponse, shown: ResponseHead, reason: Reason
     ) -> None:
-        self._refused(reason)
+        self._count_refusal(reason)
         # A server error says nothing about the next answer, and a herd must not follow it; nor must others pay for
         # what one request asked for in a way of its own.
         is_telling = response.head.status < 500 and not plan.is_alone and reason not in KEPT_OUT
@@ -259,7 +263,11 @@ class Fetcher:
         self._counters.hit_for_miss_marks += 1
         self._collapse.mark(flight.key, self._clock() + self._policy.hit_for_miss)
 
-    def _refused(self, reason: Reason) -> None:
+    def _refused(self, response: StoredResponse, reason: Reason) -> None:
+        self._judgements.refuse(response.key, reason)
+        self._count_refusal(reason)
+
+    def _count_refusal(self, reason: Reason) -> None:
         self._counters.refused_storing += 1
         self._counters.not_storable[reason] += 1
 
@@ -318,7 +326,7 @@ class Fetcher:
                 fill.feed(chunk)
         except OriginError as error:
             self._counters.fills_aborted += 1
-            self._refused(Reason.TRUNCATED)
+            self._refused(prototype, Reason.TRUNCATED)
             fill.fail(error)
         except asyncio.CancelledError:
             fill.fail(OriginError("the fill was abandoned"))
@@ -359,13 +367,13 @@ class Fetcher:
     async def _commit(self, fill: Fill, filling: Filling) -> None:
         prototype = filling.prototype
         if fill.spilled:
-            self._refused(Reason.TOO_LARGE)
+            self._refused(prototype, Reason.TOO_LARGE)
             return
         if (refusal := storing.refusal_of_body(prototype.head(), fill.size, self._policy)) is not None:
-            self._refused(refusal)
+            self._refused(prototype, refusal)
             return
         if self._ledger.verdict(prototype) is Verdict.INVALID:
-            self._refused(Reason.PURGED)
+            self._refused(prototype, Reason.PURGED)
             return
         response = replace(prototype, body=MemoryBody(fill.chunks()))
         if response.content_range is not None:
@@ -373,7 +381,7 @@ class Fetcher:
         if self._store.put_now(response):
             self._counters.stored += 1
         else:
-            self._refused(Reason.TOO_LARGE)
+            self._refused(prototype, Reason.TOO_LARGE)
 
     def _with_stored_parts(self, part: StoredResponse, held: ContentRange) -> StoredResponse:
         for stored in self._store.lookup_now(part.key):

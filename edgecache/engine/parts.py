@@ -13,6 +13,7 @@ from typing import Final
 from edgecache.engine.collapse import Collapse
 from edgecache.engine.counters import Counters
 from edgecache.engine.fetch import Fetcher
+from edgecache.engine.judgements import Judgements
 from edgecache.engine.lookup import Lookup
 from edgecache.http.cache_status import Fwd
 from edgecache.purging.base import Ledger
@@ -54,6 +55,7 @@ class Parts:
     lookup: Lookup
     collapse: Collapse
     fetcher: Fetcher
+    judgements: Judgements
     counters: Counters
     policy: Policy
     rules: RuleSet

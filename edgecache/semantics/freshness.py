@@ -32,7 +32,17 @@ from edgecache.http.message import FieldsView, ResponseHead
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.stored import Basis, Freshness
 
-__all__ = ["HEURISTICALLY_CACHEABLE", "Governing", "assess", "date_of", "govern", "has_explicit_lifetime", "own_via"]
+__all__ = [
+    "HEURISTICALLY_CACHEABLE",
+    "Governing",
+    "assess",
+    "date_of",
+    "govern",
+    "has_explicit_lifetime",
+    "own_via",
+    "ruled_lifetime",
+    "stated_lifetime",
+]
 
 HEURISTICALLY_CACHEABLE: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
 """Status codes defined as heuristically cacheable (RFC 9110 §15.1)."""
@@ -94,7 +104,7 @@ def assess(
     """
     directives = governing.directives
     initial_age, age_is_valid = _corrected_initial_age(head.fields, policy, request_time, response_time)
-    basis, lifetime = _ruled_lifetime(head, governing, policy) or _lifetime(head, governing, policy, response_time)
+    basis, lifetime = ruled_lifetime(head, governing, policy) or stated_lifetime(head, governing, policy, response_time)
     if basis in _OF_RULES:
         lifetime = initial_age + lifetime * (1.0 - policy.jitter * luck)  # it counts from receipt
     elif not age_is_valid:
@@ -128,8 +138,8 @@ def assess(
 _OF_RULES: Final = frozenset({Basis.RULE, Basis.RULE_DEFAULT, Basis.RULE_NEGATIVE})
 
 
-def _ruled_lifetime(head: ResponseHead, governing: Governing, policy: Policy) -> tuple[Basis, float] | None:
-    """What a rule says, if it has a say in this: only where a response may be remembered unasked."""
+def ruled_lifetime(head: ResponseHead, governing: Governing, policy: Policy) -> tuple[Basis, float] | None:
+    """Return what a rule says, if it has a say in this: only where a response may be remembered unasked."""
     if head.status not in HEURISTICALLY_CACHEABLE or head.status >= 500:
         return None
     if head.status >= 400:
@@ -154,8 +164,10 @@ def _corrected_initial_age(
     return corrected_age_value, age_value is not None
 
 
-def _lifetime(head: ResponseHead, governing: Governing, policy: Policy, response_time: float) -> tuple[Basis, float]:
-    """RFC 9111 §4.2.1: s-maxage, max-age, Expires, then a heuristic."""
+def stated_lifetime(
+    head: ResponseHead, governing: Governing, policy: Policy, response_time: float
+) -> tuple[Basis, float]:
+    """Return what the origin says (RFC 9111 §4.2.1): s-maxage, max-age, Expires, then a heuristic."""
     directives = governing.directives
     if directives.s_maxage is not None:
         return governing.targeted or Basis.S_MAXAGE, float(directives.s_maxage)

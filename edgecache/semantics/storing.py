@@ -38,6 +38,7 @@ __all__ = [
     "answers_a_get",
     "luck_of",
     "make",
+    "objections",
     "of_partial",
     "refusal",
     "refusal_of_body",
@@ -87,6 +88,14 @@ def refusal(
     """Return why the response must not be stored (RFC 9111 §3), or None."""
     case = Case(request, head, governing, freshness, policy)
     return next((reason for reason, speaks_against in CHECKS if speaks_against(case)), None)
+
+
+def objections(
+    request: RequestHead, head: ResponseHead, governing: Governing, freshness: Freshness, policy: Policy
+) -> tuple[Reason, ...]:
+    """Return everything that speaks against storing the response, where ``refusal`` returns the first of it."""
+    case = Case(request, head, governing, freshness, policy)
+    return tuple(dict.fromkeys(reason for reason, speaks_against in CHECKS if speaks_against(case)))
 
 
 def refusal_of_update(request: RequestHead, head: ResponseHead, policy: Policy) -> Reason | None:
