@@ -69,7 +69,7 @@ def _lines(told: Explanation, *, verbose: bool) -> Iterator[str]:
     if told.latest is not None and (not told.latest.stored or not told.stored):
         yield from _titled("latest", _latest(told.latest, verbose=verbose))
     yield from _titled("may be stored", _tests(told, verbose=verbose))
-    if told.stored or (told.latest is not None and told.latest.stored):
+    if told.stored:
         yield from _titled("purged by", _reach(told))
     yield from _titled("elsewhere", (f"{one.url}  {one.what}: {one.matched}" for one in told.elsewhere))
     if told.advice:

@@ -1,8 +1,8 @@
 """The ``edgecache`` command: its subcommands, how errors are shown, and what the exit codes mean.
 
 Exit codes
-    0 it worked · 1 it failed · 2 the command line or the configuration is wrong · 3 no edge answered · 4 some processes
-    did not confirm · 5 the wait for them timed out.
+    0 it worked · 1 it failed, or something was found · 2 the command line or the configuration is wrong · 3 no edge
+    answered · 4 some processes did not confirm · 5 the wait for them timed out.
 
 Rules of this floor
     * One file per command; what a command prints for people goes to standard error, what it was asked for

@@ -85,5 +85,6 @@ def _shown(found: Iterable[Finding]) -> Iterator[str]:
         what = one.content_type or "no Content-Type"
         yield f"  {one.status}, {what}, {one.size} bytes, {one.age:.0f} s old, in process {one.process}"
         for why in one.why:
-            allowed = f"; allowed by {why.allowed_by}" if why.allowed_by else ""
-            yield f"    {why.reason}: {why.explanation}{allowed}"
+            yield f"    {why.reason}: {why.explanation}"
+            if why.allowed_by:
+                yield f"      allowed by {why.allowed_by}"

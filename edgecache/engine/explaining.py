@@ -351,7 +351,7 @@ def _reach(memory: Countable, uri: str, tags: Iterable[str]) -> Iterator[Reach]:
     selectors = list(_selectors(uri, sorted(tags)[:_MOST_TAGS]))
     matched = [None if (found := tally(memory, one)) is None else found[0] for one in selectors]
     counted = [(count, place) for place, count in enumerate(matched) if count]
-    narrowest = min(counted, default=(0, 0))[1]
+    narrowest = min(counted, default=(0, -1))[1]
     for place, (selector, count) in enumerate(zip(selectors, matched, strict=True)):
         yield Reach(selector=str(selector), matched=count, narrowest=place == narrowest)
 

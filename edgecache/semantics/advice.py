@@ -75,8 +75,6 @@ def _about_variants(explanation: Explanation) -> str:
 
 
 def _about_miss(explanation: Explanation) -> str:
-    if explanation.stored and all(copy.lifetime.seconds <= 0 for copy in explanation.stored if copy.selected):
-        return ""
     other = next((one for one in explanation.elsewhere if one.matched), None)
     if other is None or explanation.present.reason != Reason.URI_MISS:
         return ""

@@ -246,6 +246,7 @@ async def test_settings_of_the_configuration_have_their_place(origin: ScriptedOr
         ("/a", Reply(200, FRESH), {"Authorization": "Basic canary"}, ["authorization"], "whoever asks"),
         ("/a", Reply(200), {}, ["no-freshness"], "max-age"),
         ("/a", Reply(302), {}, ["status", "no-freshness"], "lifetime of its own"),
+        ("/a", Reply(200, {**FRESH, "Cache-Groups": f'"{"x" * 129}"'}), {}, ["too-many-tags"], "fewer tags"),
         ("/a", Reply(200, FRESH, b"x", close_delimited=True), {}, [], "Content-Length"),
         ("/a", Reply(200, FRESH, b"xxxx", abort_at=2), {}, [], "broke off"),
         (
@@ -410,6 +411,23 @@ async def test_what_cannot_be_proven_is_told(
     assert (told["present"]["action"], told["present"]["reason"]) == ("validate", "unproven")
     assert [copy["verdict"] for copy in told["stored"]] == ["unproven"]
     assert "/readyz?verbose" in told["advice"]
+
+
+async def test_a_wrong_clock_is_told(edge: RunningEdge, origin: ScriptedOrigin, clock: FakeClock) -> None:
+    origin.script = validating(*FRESH.items())
+    await edge.fetch("/a")
+    clock.advance(-600)
+    told = await explained(edge, URL)
+    assert (told["present"]["action"], told["present"]["reason"]) == ("validate", "clock")
+    assert told["advice"].startswith("a clock is wrong")
+
+
+async def test_a_guess_is_told_as_one(edge: RunningEdge, origin: ScriptedOrigin) -> None:
+    origin.script = numbered(("Last-Modified", "Fri, 01 Jan 2027 00:00:00 GMT"))
+    await edge.fetch("/a")
+    told = await explained(edge, URL)
+    assert (told["present"]["action"], told["stored"][0]["lifetime"]["basis"]) == ("serve", "heuristic")
+    assert "a guess from Last-Modified" in told["advice"]
 
 
 async def test_an_explanation_says_who_gives_it(edge: RunningEdge) -> None:

@@ -96,7 +96,7 @@ async def test_what_a_rule_lets_in_is_told_and_stays(origin: ScriptedOrigin, clo
         result = await command(edge, "scan", "--poisoned", "--purge")
         assert (result.exit_code, edge.parts.ledger.sequence) == (0, 0)
         assert "type-mismatch: the content is not of the type that the name says" in result.stdout
-        assert result.stdout.endswith("allowed by legacy (shop.toml:3)\n")
+        assert result.stdout.endswith("\n      allowed by legacy (shop.toml:3)\n")
 
 
 async def test_what_was_purged_already_is_no_finding(edge: RunningEdge, clock: FakeClock) -> None:
