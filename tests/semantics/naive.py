@@ -92,6 +92,8 @@ def answer_from(
     age = _current_age(kept, now, departures)
     lifetime = _freshness_lifetime(kept, directives, policy, departures)
     is_fresh = lifetime > age
+    if not 200 <= kept.response.status < 300:
+        directives.pop("immutable", None)  # a failure may be mended any moment, whatever it says
     if not _request_accepts(asked, directives, age, lifetime, policy, departures):
         return Answer.VALIDATE
     if is_fresh:
