@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from edgecache.cli.explained import WIDTH, lines
 from edgecache.cli.main import main
+from edgecache.edges.siblings import Siblings
 from edgecache.edges.tokens import Scope, Token, digest_of
 from edgecache.purging.local import LocalLedger
 from edgecache.semantics.explanation import Explanation, Outlook, Step
@@ -116,6 +118,14 @@ def test_a_scan_of_more_than_one_purge_takes_is_no_success() -> None:
         assert (code, errors) == (1, "edgecache: scan again: more was found than one purge takes\n")
         assert "and 1 more\n" in output
         assert edgecache("scan", "--poisoned", "--purge", **environ_for(addresses))[0] == 0
+
+
+def test_what_nobody_looked_at_is_no_success(tmp_path: Path) -> None:
+    siblings = Siblings(lambda: [tmp_path / "1-2.sock"])
+    with running(admin(siblings=siblings)) as addresses:
+        code, output, errors = edgecache("scan", "--poisoned", **environ_for(addresses))
+    assert (code, errors) == (1, "edgecache: not everything was looked at\n")
+    assert output == "0 stored responses looked at, 0 suspected\nnot looked at: 1-2\n"
 
 
 def test_a_token_with_limits_is_told_them() -> None:

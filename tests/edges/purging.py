@@ -169,6 +169,7 @@ def admin(
     clock: float = 0.0,
     made: Purges | None = None,
     stored: Iterable[StoredResponse] = (),
+    siblings: Siblings | None = None,
 ) -> web.Application:
     """The real application; its clocks stand still. What is ``stored`` can be explained and scanned."""
     ledger = ledger or LocalLedger()
@@ -192,7 +193,7 @@ def admin(
         state,
         purges=made,
         explaining=ExplainApi(cache.explainer(memory, {}), made.tokens),
-        scanning=ScanApi(Scanning(memory, ledger, rules, lambda: STARTED), made, Siblings()),
+        scanning=ScanApi(Scanning(memory, ledger, rules, lambda: STARTED), made, siblings or Siblings()),
     )
 
 

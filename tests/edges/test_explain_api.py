@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -16,11 +17,12 @@ from hypothesis import strategies as st
 
 from edgecache.edges.explain_api import read_request_head
 from edgecache.edges.scan_messages import ScanReport, read_scan
+from edgecache.edges.siblings import ALONE, Siblings
 from edgecache.edges.tokens import Scope, Token, digest_of
 from edgecache.errors import ClientError
 from edgecache.purging.selector import Kind
 from edgecache.semantics.explanation import Explanation
-from tests.edges.purging import STARTED, LostLog, admin
+from tests.edges.purging import STARTED, LostLog, admin, running
 from tests.semantics.build import request, store
 from tests.semantics.build import response as answer
 
@@ -203,6 +205,18 @@ async def test_a_scan_that_purges_counts_as_a_purge(aiohttp_client: AiohttpClien
     statuses = [(await scan(client, {"poisoned": True, "purge": True}, **fields))[0] for _ in range(2)]
     assert statuses == [200, 429]
     assert (await scan(client, {"poisoned": True}, **fields))[0] == 200
+
+
+async def test_a_scan_is_of_every_worker(aiohttp_client: AiohttpClient, tmp_path: Path) -> None:
+    there, nowhere = tmp_path / "1-1.sock", tmp_path / "1-2.sock"
+    with running(admin(stored=pages("blog.example")), there):
+        siblings = Siblings(lambda: [there, nowhere])
+        client = await aiohttp_client(admin(stored=pages("shop.example"), siblings=siblings))
+        status, report = await scan(client, {"poisoned": True})
+        assert (status, report["looked_at"], report["missing"]) == (200, 2, ["1-2"])
+        assert [one["url"] for one in report["found"]] == ["http://shop.example/a.js", "http://blog.example/a.js"]
+        alone = await scan(client, {"poisoned": True}, **{ALONE: "1"})
+    assert [one["url"] for one in alone[1]["found"]] == ["http://shop.example/a.js"]
 
 
 async def test_a_purge_that_is_not_known_to_be_in_the_log_is_no_success(aiohttp_client: AiohttpClient) -> None:
