@@ -3,8 +3,8 @@
 Theory
     The same functions that decide about requests are asked, with the same inputs, and what they say is written down.
     Nothing is sent to the origin and nothing is changed: what is stored is looked at without counting as a use, and
-    what a lookup would remove or let begin anew stays as it is. Only a tier behind memory is really asked, where a
-    request would ask it.
+    what a lookup would remove or let begin anew stays as it is. Only a tier behind memory is really asked, and counts
+    that; whether what it has comes into play is decided as it is for a request.
 
 Invariants
     * Between looking and the decision that is told there is no ``await``.
