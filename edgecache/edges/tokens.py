@@ -1,4 +1,4 @@
-"""Who may purge and see what: bearer tokens, known by their digests, and what each is good for.
+"""Who may purge what: bearer tokens, known by their digests, and what each is good for.
 
 Theory
     A token is a name, the SHA-256 digest of a secret, and a scope. Whoever shows the secret (RFC 6750) may purge
@@ -15,7 +15,7 @@ Theory
     all                 needs ``all``, which lifts ``hosts`` and ``tag_prefixes``
     ==================  ====================================================================================
 
-    ``kinds`` and ``soft_only`` narrow that, also for ``all``. Who may purge a host may also see what is stored for it.
+    ``kinds`` and ``soft_only`` narrow that, also for ``all``.
 
 Invariants
     * A scope that says nothing contains nothing.
@@ -101,7 +101,7 @@ class Scope:
         return f"its hosts are {_listed(self.hosts)}"
 
     def shows(self, uri: str) -> bool:
-        """Whether what is stored under a URI may be looked at: its host is contained, however it may be purged."""
+        """Whether what is stored under a URI may be looked at: its host is contained, whatever may be purged."""
         return self.all or self._contains_host(target_of(uri).host)
 
     def _contains(self, selector: Selector) -> bool:

@@ -40,8 +40,7 @@ __all__ = [
     "govern",
     "has_explicit_lifetime",
     "own_via",
-    "ruled_lifetime",
-    "stated_lifetime",
+    "said_lifetime",
 ]
 
 HEURISTICALLY_CACHEABLE: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
@@ -104,7 +103,7 @@ def assess(
     """
     directives = governing.directives
     initial_age, age_is_valid = _corrected_initial_age(head.fields, policy, request_time, response_time)
-    basis, lifetime = ruled_lifetime(head, governing, policy) or stated_lifetime(head, governing, policy, response_time)
+    basis, lifetime = _ruled_lifetime(head, governing, policy) or _lifetime(head, governing, policy, response_time)
     if basis in _OF_RULES:
         lifetime = initial_age + lifetime * (1.0 - policy.jitter * luck)  # it counts from receipt
     elif not age_is_valid:
@@ -138,8 +137,8 @@ def assess(
 _OF_RULES: Final = frozenset({Basis.RULE, Basis.RULE_DEFAULT, Basis.RULE_NEGATIVE})
 
 
-def ruled_lifetime(head: ResponseHead, governing: Governing, policy: Policy) -> tuple[Basis, float] | None:
-    """Return what a rule says, if it has a say in this: only where a response may be remembered unasked."""
+def _ruled_lifetime(head: ResponseHead, governing: Governing, policy: Policy) -> tuple[Basis, float] | None:
+    """What a rule says, if it has a say in this: only where a response may be remembered unasked."""
     if head.status not in HEURISTICALLY_CACHEABLE or head.status >= 500:
         return None
     if head.status >= 400:
@@ -164,10 +163,8 @@ def _corrected_initial_age(
     return corrected_age_value, age_value is not None
 
 
-def stated_lifetime(
-    head: ResponseHead, governing: Governing, policy: Policy, response_time: float
-) -> tuple[Basis, float]:
-    """Return what the origin says (RFC 9111 §4.2.1): s-maxage, max-age, Expires, then a heuristic."""
+def _lifetime(head: ResponseHead, governing: Governing, policy: Policy, response_time: float) -> tuple[Basis, float]:
+    """RFC 9111 §4.2.1: s-maxage, max-age, Expires, then a heuristic."""
     directives = governing.directives
     if directives.s_maxage is not None:
         return governing.targeted or Basis.S_MAXAGE, float(directives.s_maxage)
@@ -225,3 +222,10 @@ def _stale_windows(
         float(if_error) if if_error is not None else policy.if_error * (operator_may and lifetime > 0),
         float(if_error) if if_error is not None else policy.if_unreachable * operator_may,
     )
+
+
+def said_lifetime(
+    head: ResponseHead, governing: Governing, policy: Policy, response_time: float
+) -> tuple[Basis, float]:
+    """Return who says how long a response is fresh, and how long: without jitter, age and bounds."""
+    return _ruled_lifetime(head, governing, policy) or _lifetime(head, governing, policy, response_time)

@@ -19,7 +19,7 @@ from edgecache.http.cache_control import ResponseDirectives, parse_targeted
 from edgecache.http.message import ResponseHead
 from edgecache.semantics.derivation import Cite
 from edgecache.semantics.explanation import Lifetime, Term, Window, instant
-from edgecache.semantics.freshness import Governing, govern, ruled_lifetime, stated_lifetime
+from edgecache.semantics.freshness import Governing, govern, said_lifetime
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.stored import Basis, StoredResponse
 from edgecache.semantics.storing import luck_of
@@ -94,15 +94,14 @@ def _difference(rest: float, stored: StoredResponse, *, softly_purged: bool) -> 
 
 
 def _terms(case: _Case) -> Iterator[Term]:
-    ruled = ruled_lifetime(case.head, case.governing, case.policy)
-    basis, seconds = ruled or stated_lifetime(case.head, case.governing, case.policy, case.stored.response_time)
+    basis, seconds = said_lifetime(case.head, case.governing, case.policy, case.stored.response_time)
     yield Term(seconds=seconds, what=_what(case, basis), source=_source(case, basis))
     total = seconds
     if basis in _SETTINGS and case.policy.jitter:
         shorter = -seconds * case.policy.jitter * luck_of(case.stored.key, case.stored.response_time)
         yield Term(seconds=shorter, what=f"jitter, up to {case.policy.jitter:.0%}", source=case.cite("jitter"))
         total += shorter
-    if basis in _SETTINGS and case.age_on_receipt:
+    if basis in _SETTINGS and case.age_on_receipt and seconds > 0:
         yield Term(seconds=case.age_on_receipt, what="its age on receipt, from which a rule counts")
         total += case.age_on_receipt
     if case.policy.max_ttl is not None and total > (most := case.age_on_receipt + case.policy.max_ttl):
