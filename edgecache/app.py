@@ -24,10 +24,12 @@ from edgecache.edges.admin_listener import AdminListener
 from edgecache.edges.config import Config
 from edgecache.edges.deploys import Deploying, Deploys
 from edgecache.edges.erasures import Erasures
+from edgecache.edges.explain_api import ExplainApi
 from edgecache.edges.finished import Aborted, Finished, FinishedSink
 from edgecache.edges.listener import Listener
 from edgecache.edges.purge_method import PurgeMethod
 from edgecache.edges.purges import Purges, Purging
+from edgecache.edges.scan_api import ScanApi
 from edgecache.edges.server import EdgeServer
 from edgecache.edges.siblings import Siblings
 from edgecache.edges.token_file import LocalToken
@@ -35,6 +37,7 @@ from edgecache.edges.tokens import Tokens, environment_token
 from edgecache.engine.cache import Cache, eagerness
 from edgecache.engine.counters import Counters
 from edgecache.engine.matching import Matching
+from edgecache.engine.scanning import Scanning
 from edgecache.engine.sweep import Sweeper
 from edgecache.origin.choice import origin_of
 from edgecache.processes.scoreboard import Numbers, Shown
@@ -101,14 +104,24 @@ class Edge:
         self.local_token: Final = given.token if given else LocalToken(environ)
         erase = None if self.shared is None else self.shared.store.erase
         self.erasures: Final = Erasures(erase, counters=self.counters, now=clock, steady=steady)
-        purges = Purges(self._purging(self._tokens(config, environ), clock, given))
+        tokens, siblings = self._tokens(config, environ), self._siblings(given)
+        purges = Purges(self._purging(tokens, siblings, clock))
+        explaining = ExplainApi(self.cache.explainer(self.memory, config.sources), tokens, self._workers)
+        scanning = ScanApi(Scanning(self.memory, self.ledger, self.rules, clock), purges, siblings)
         settings = config.server.settings()
-        self.deploys: Final = Deploys(self._deploying(purges.tokens, clock, given))
+        self.deploys: Final = Deploys(self._deploying(tokens, siblings, clock))
         self._server: Final = EdgeServer(self.cache, settings, _all(sinks), PurgeMethod(purges))
         self.sweeper: Final = Sweeper(self.memory, self.ledger)
         self.public: Final = Listener(self._server, settings, self._connection, given.public if given else ())
         self.shown: Final = Shown(self._numbers, given.seat if given else None)
-        admin = make_admin(self._admin_state(clock), names=config.admin.names, purges=purges, deploys=self.deploys)
+        admin = make_admin(
+            self._admin_state(clock),
+            names=config.admin.names,
+            purges=purges,
+            deploys=self.deploys,
+            explaining=explaining,
+            scanning=scanning,
+        )
         self._admin: Final = AdminListener(
             admin, config.admin.listen, given.admin if given else (), given.own_socket if given else None
         )
@@ -142,17 +155,19 @@ class Edge:
     def _siblings(self, given: Inheritance | None) -> Siblings:
         return Siblings(given.siblings, authorization=self.local_token.authorization) if given else Siblings()
 
-    def _deploying(self, tokens: Tokens, clock: Callable[[], float], given: Inheritance | None) -> Deploying:
-        return Deploying(
-            ledger=self.ledger, handle=self.cache.handle, tokens=tokens, siblings=self._siblings(given), now=clock
-        )
+    def _deploying(self, tokens: Tokens, siblings: Siblings, clock: Callable[[], float]) -> Deploying:
+        return Deploying(ledger=self.ledger, handle=self.cache.handle, tokens=tokens, siblings=siblings, now=clock)
 
-    def _purging(self, tokens: Tokens, clock: Callable[[], float], given: Inheritance | None) -> Purging:
+    def _workers(self) -> int:
+        known = self.shown.supervision()
+        return 1 if known is None else max(1, known.workers)
+
+    def _purging(self, tokens: Tokens, siblings: Siblings, clock: Callable[[], float]) -> Purging:
         return Purging(
             ledger=self.ledger,
             matching=Matching(self.memory, self.ledger),
             tokens=tokens,
-            siblings=self._siblings(given),
+            siblings=siblings,
             counters=self.counters,
             erasures=self.erasures,
             now=clock,

@@ -1,8 +1,8 @@
 """The ``edgecache`` command: its subcommands, how errors are shown, and what the exit codes mean.
 
 Exit codes
-    0 it worked · 1 it failed · 2 the command line or the configuration is wrong · 3 no edge answered · 4 some processes
-    did not confirm · 5 the wait for them timed out.
+    0 it worked · 1 it failed, or something was found · 2 the command line or the configuration is wrong · 3 no edge
+    answered · 4 some processes did not confirm · 5 the wait for them timed out.
 
 Rules of this floor
     * One file per command; what a command prints for people goes to standard error, what it was asked for
@@ -20,11 +20,13 @@ import click
 from edgecache import __version__
 from edgecache.cli.check import check
 from edgecache.cli.demo import demo
+from edgecache.cli.explain import explain
 from edgecache.cli.mistakes import described
 from edgecache.cli.proxy import proxy
 from edgecache.cli.purge import purge
 from edgecache.cli.reload import reload
 from edgecache.cli.run import run
+from edgecache.cli.scan import scan
 from edgecache.edges.config_load import ConfigMistakes
 from edgecache.errors import EdgecacheError
 
@@ -51,7 +53,7 @@ def main() -> None:
     """A reverse proxy that caches. Start with: edgecache proxy --to http://127.0.0.1:8000"""
 
 
-for _command in (proxy, run, check, reload, purge, demo):
+for _command in (proxy, run, check, reload, purge, explain, scan, demo):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ Theory
     ``/v1/purges``     with a token: the latest purges
     ``/v1/erasures/``  with a token and the id of a purge: how far erasing has come
     ``/v1/deploys``    with a token: releases are warmed, activated, held and gone back to
+    ``/v1/explain``    with a token: what a request would meet, and why (``edges.explain_api``)
+    ``/v1/scan``       POST, with a token: what is stored that should not be (``edges.scan_api``)
     ``/openapi.json``  what can be asked here (``edges.openapi``)
 
 Invariants
@@ -51,7 +53,9 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler, Middleware
 
     from edgecache.edges.deploys import Deploys
+    from edgecache.edges.explain_api import ExplainApi
     from edgecache.edges.purges import Purges
+    from edgecache.edges.scan_api import ScanApi
 
 __all__ = ["AdminState", "Check", "make_admin"]
 
@@ -101,11 +105,13 @@ def make_admin(
     names: Iterable[str] = (),
     purges: Purges | None = None,
     deploys: Deploys | None = None,
+    explaining: ExplainApi | None = None,
+    scanning: ScanApi | None = None,
 ) -> web.Application:
     """Return the application.
 
     ``names`` are the host names it answers to, beside ``localhost`` and any address. Without ``purges`` and
-    ``deploys`` it only answers questions.
+    ``deploys`` it only answers questions, and without ``explaining`` and ``scanning`` fewer of them.
     """
     allowed = frozenset(name.lower() for name in names) | {"localhost"}
     app = web.Application(middlewares=[_only_from(allowed)], client_max_size=MAX_CONTENT)
@@ -124,6 +130,10 @@ def make_admin(
         app.router.add_get("/openapi.json", _describing(describe(state.version)))
     if deploys is not None:
         DeployApi(deploys).mount(app.router)
+    if explaining is not None:
+        app.router.add_get("/v1/explain", explaining.explain)
+    if scanning is not None:
+        app.router.add_post("/v1/scan", scanning.scan)
     return app
 
 

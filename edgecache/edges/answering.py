@@ -12,6 +12,7 @@ Called by the handlers that ``edges.admin`` mounts.
 from __future__ import annotations
 
 import logging
+import math
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -25,7 +26,18 @@ from edgecache.errors import ClientError
 if TYPE_CHECKING:
     from edgecache.edges.tokens import Token, Tokens
 
-__all__ = ["RETRY_AFTER", "Refused", "answer", "asker", "audit_refusal", "content", "insufficient", "problem", "wait"]
+__all__ = [
+    "RETRY_AFTER",
+    "Refused",
+    "answer",
+    "asker",
+    "audit_refusal",
+    "check_rate",
+    "content",
+    "insufficient",
+    "problem",
+    "wait",
+]
 
 MAX_PATIENCE: Final = 600
 """Seconds a receipt is waited for at most."""
@@ -66,6 +78,13 @@ def asker(request: web.Request, tokens: Tokens) -> Token:
     return token
 
 
+def check_rate(tokens: Tokens, token: Token) -> None:
+    """Count a purge of a token; raise ``ClientError`` (429) when it has had too many of late."""
+    if delay := tokens.delay(token):
+        reason = f"the token {token.name} may purge {token.scope.rate} times per minute"
+        raise Refused(429, reason, Retry_After=str(math.ceil(delay)))
+
+
 async def content(request: web.Request) -> bytes:
     """The content, which may go without a Content-Type; raise ``ClientError`` 413 or 415."""
     if request.can_read_body and "Content-Type" in request.headers and not _JSON.fullmatch(request.content_type):
@@ -85,8 +104,8 @@ def wait(request: web.Request) -> int | None:
 # Writing.
 
 
-def answer(status: int, said: msgspec.Struct, fields: dict[str, str] | None = None) -> web.Response:
-    """Return an answer of JSON."""
+def answer(status: int, said: object, fields: dict[str, str] | None = None) -> web.Response:
+    """Return an answer of JSON; ``said`` is what ``msgspec`` can encode."""
     body = msgspec.json.encode(said) + b"\n"
     return web.Response(status=status, body=body, content_type="application/json", headers=fields)
 

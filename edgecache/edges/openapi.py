@@ -18,7 +18,9 @@ from edgecache.edges.deploy_messages import (
     RollbackOrder,
 )
 from edgecache.edges.purge_messages import MAX_CONTENT, Erasure, Problem, PurgeOrder, PurgeReply, PurgeReport
+from edgecache.edges.scan_messages import ScanOrder, ScanReport
 from edgecache.edges.siblings import ALONE
+from edgecache.semantics.explanation import Explanation
 
 __all__ = ["describe"]
 
@@ -78,18 +80,45 @@ _NAME: Final = {
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", "examples": ["v42"]},
 }
 _MISSING: Final = "Some process did not say whether it has it; ask again."
+_EXPLAINED: Final = (
+    {
+        "name": "url",
+        "in": "query",
+        "required": True,
+        "description": "The URL of the request, absolute. All parameters together have at most 8000 characters.",
+        "schema": {"type": "string", "examples": ["http://shop.example/app.css?v=3"]},
+    },
+    {
+        "name": "method",
+        "in": "query",
+        "description": "Its method, GET unless it is said.",
+        "schema": {"type": "string", "pattern": "^[A-Z]+$"},
+    },
+    {
+        "name": "header",
+        "in": "query",
+        "description": "A field of the request, `Name: value`; as many as there are.",
+        "schema": {
+            "type": "array",
+            "items": {"type": "string", "pattern": "^[A-Za-z0-9-]+: ?[!-~]*$", "examples": ["Accept-Language: de"]},
+        },
+    },
+)
 
 
 def describe(version: str) -> bytes:
     """Return the document as JSON. ``version`` is that of the program."""
-    said = (PurgeOrder, PurgeReply, PurgeReport, Erasure, Problem, *_OF_DEPLOYS)
+    said = (
+        *(PurgeOrder, PurgeReply, PurgeReport, Erasure, Problem, *_OF_DEPLOYS),
+        *(Explanation, ScanOrder, ScanReport),
+    )
     _, schemas = msgspec.json.schema_components(said, ref_template=_REFERENCE)
     document = {
         "openapi": "3.1.0",
         "info": {
             "title": "edgecache admin listener",
             "version": version,
-            "summary": "Purging, deploying, and looking at a running edge.",
+            "summary": "Purging, deploying, explaining, and looking at a running edge.",
             "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
         },
         "paths": {
@@ -101,6 +130,8 @@ def describe(version: str) -> bytes:
             "/v1/deploys/{name}/activate": {"post": _release("activate", "Make it the active release.", ActivateOrder)},
             "/v1/deploys/{name}/hold": {"post": _release("hold", "Hold the active release until this one is active.")},
             "/v1/deploys/{name}/rollback": {"post": _release("rollback", "Leave it for another.", RollbackOrder)},
+            "/v1/explain": {"get": _explain()},
+            "/v1/scan": {"post": _scan()},
             "/v1/stats": {"get": _asked("statistics", "The counters, as JSON.", {"application/json": _object()})},
             "/metrics": {"get": _asked("metrics", "The same in Prometheus' formats.", _TEXT)},
             "/livez": {"get": _asked("alive", "Whether the process turns.", _TEXT)},
@@ -231,6 +262,40 @@ def _release(name: str, summary: str, order: type[msgspec.Struct] | None = None)
                 "headers": _RETRY_AFTER,
             },
             **_problems("400", "401", "403", "409", *(("413", "415") if content else ())),
+            **_MISDIRECTED,
+        },
+    }
+
+
+def _explain() -> dict[str, Any]:
+    return {
+        "operationId": "explain",
+        "summary": "What a request would meet in the process that answers, and why. The origin is not asked.",
+        "security": [{"token": []}],
+        "parameters": list(_EXPLAINED),
+        "responses": {
+            "200": {"description": "The explanation.", "content": _content("Explanation")},
+            "400": {**_problem("400"), "description": "It is no request; `detail` says why."},
+            "401": _problem("401"),
+            "403": {**_problem("403"), "description": "The token's scope does not contain the host."},
+            **_MISDIRECTED,
+        },
+    }
+
+
+def _scan() -> dict[str, Any]:
+    report = _content("ScanReport")
+    return {
+        "operationId": "scan",
+        "summary": "Look for what is stored and should not be, and purge it if that is wanted.",
+        "security": [{"token": []}],
+        "parameters": [_PREFER, _ALONE],
+        "requestBody": {"required": True, "content": _content("ScanOrder")},
+        "responses": {
+            "200": {"description": "What was found; a purge, if any, is confirmed everywhere.", "content": report},
+            "202": {"description": "Purged, but not every process has confirmed.", "content": report},
+            "503": {"description": "The purge is not known to be in the log; scan again.", "content": report},
+            **{status: _problem(status) for status in _PROBLEMS if status != "422"},
             **_MISDIRECTED,
         },
     }

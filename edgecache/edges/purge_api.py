@@ -15,7 +15,6 @@ Mounted by ``edges.admin``.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -51,7 +50,7 @@ class PurgeApi:
         token = None
         try:
             token = self._token(request)
-            self._check_rate(token)
+            answering.check_rate(self._purges.tokens, token)
             order, selectors = read_order(await answering.content(request))
             if reason := token.refuses(selectors):
                 raise answering.insufficient(reason)
@@ -93,11 +92,6 @@ class PurgeApi:
 
     def _token(self, request: web.Request) -> Token:
         return answering.asker(request, self._purges.tokens)
-
-    def _check_rate(self, token: Token) -> None:
-        if delay := self._purges.tokens.delay(token):
-            reason = f"the token {token.name} may purge {token.scope.rate} times per minute"
-            raise Refused(429, reason, Retry_After=str(math.ceil(delay)))
 
     # What is done.
 

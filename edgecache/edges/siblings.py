@@ -8,9 +8,9 @@ Theory
 
 Invariants
     * Whoever does not answer in time, or not with what was asked for, is named, and nobody waits for it any longer.
-    * Nothing is changed at a sibling: it is only ever asked to count, and to remember.
+    * Nothing is changed at a sibling: it is only ever asked to count, to look, and to remember.
 
-Made by the composition root; called by ``edges.purges`` and ``edges.deploys``.
+Made by the composition root; called by ``edges.purges``, ``edges.deploys`` and ``edges.scan_api``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import msgspec
 
 from edgecache.edges.deploy_messages import DeployReport
 from edgecache.edges.purge_messages import Erasure, PurgeOrder, PurgeReply, PurgeReport, SelectorWish
+from edgecache.edges.scan_messages import ScanOrder, ScanReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +38,9 @@ ALONE: Final = "Edgecache-Alone"
 
 PATIENCE: Final = 1.0
 """Seconds for an answer: what a purge may have to wait for because a worker hangs."""
+
+SCAN_PATIENCE: Final = 40.0
+"""Seconds for a scan, which is slow on purpose and ends by itself before (``engine.scanning``)."""
 
 _Answer = TypeVar("_Answer")
 _Read: TypeAlias = "Callable[[int, bytes], _Answer | None]"
@@ -78,12 +82,25 @@ class Siblings:
         said, missing = await self._ask("GET", f"/v1/erasures/{id}", authorization, None, _read_erasure)
         return next((one for found in said for one in found), None), missing
 
+    async def scan(self, authorization: str) -> tuple[list[ScanReport], list[str]]:
+        """Return what each of them suspects of what it holds, and the names of those that did not say."""
+        order = msgspec.json.encode(ScanOrder(poisoned=True))
+        return await self._ask("POST", "/v1/scan", authorization, order, _reader(ScanReport), SCAN_PATIENCE)
+
     async def _ask(
-        self, method: str, target: str, authorization: str, content: bytes | None, read: _Read[_Answer]
+        self,
+        method: str,
+        target: str,
+        authorization: str,
+        content: bytes | None,
+        read: _Read[_Answer],
+        patience: float = 0.0,
     ) -> tuple[list[_Answer], list[str]]:
-        sockets = self._sockets()
+        sockets, patience = self._sockets(), max(patience, self._patience)
         fields = {"Authorization": authorization or self._authorization, ALONE: "1", "Content-Type": "application/json"}
-        found = await asyncio.gather(*(self._one(path, method, target, fields, content, read) for path in sockets))
+        found = await asyncio.gather(
+            *(self._one(path, method, target, fields, content, read, patience) for path in sockets)
+        )
         said = [one for one in found if one is not None]
         return said, [path.stem for path, one in zip(sockets, found, strict=True) if one is None]
 
@@ -95,12 +112,13 @@ class Siblings:
         fields: dict[str, str],
         content: bytes | None,
         read: _Read[_Answer],
+        patience: float,
     ) -> _Answer | None:
         if not fields["Authorization"]:
             return None
         try:
             async with (
-                asyncio.timeout(self._patience),
+                asyncio.timeout(patience),
                 aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path), force_close=True)) as session,
                 session.request(method, f"http://localhost{target}", data=content, headers=fields) as response,
             ):

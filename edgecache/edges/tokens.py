@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Final
 from edgecache.errors import ConfigError
 from edgecache.http.glob import Glob
 from edgecache.purging.expression import Both, Either, Expression, Not, Tag, parse
-from edgecache.purging.selector import Kind, Selector
+from edgecache.purging.selector import Kind, Selector, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -109,6 +109,10 @@ class Scope:
             return "it may not deploy"
         outside = [host for host in hosts if not (self.all or self._contains_host(host))]
         return f"it may not warm {outside[0]}: its hosts are {_listed(self.hosts)}" if outside else None
+
+    def shows(self, uri: str) -> bool:
+        """Whether what is stored under a URI may be looked at: its host is contained, whatever may be purged."""
+        return self.all or self._contains_host(target_of(uri).host)
 
     def _contains(self, selector: Selector) -> bool:
         match selector.kind:

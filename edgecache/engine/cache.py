@@ -15,7 +15,7 @@ Invariants
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -25,9 +25,12 @@ from edgecache.engine.content import buffered
 from edgecache.engine.counters import Counters
 from edgecache.engine.encodings import Encodings
 from edgecache.engine.exchange import Delivery, Exchange, Request
+from edgecache.engine.explaining import Explainer
 from edgecache.engine.fetch import Fetcher
+from edgecache.engine.judgements import Judgements
 from edgecache.engine.judging import passing
-from edgecache.engine.lookup import Lookup
+from edgecache.engine.lookup import Lookup, may_look_behind
+from edgecache.engine.matching import Countable
 from edgecache.engine.parts import Parts
 from edgecache.engine.plan import MIN_SEQUENCE, Plan
 from edgecache.engine.refresh import Refresher
@@ -77,11 +80,24 @@ class Cache:
         collapse = Collapse(ledger)
         lookup = Lookup(store, ledger, policy, clock)
         turns = None if lock is None else Turns(*lock, store, lookup, policy, clock)
-        fetcher = Fetcher(origin, store, ledger, collapse, counters, policy, clock, turns)
+        judgements = Judgements()
+        fetcher = Fetcher(origin, store, ledger, collapse, counters, policy, clock, judgements, turns)
         refresher = Refresher(collapse, fetcher, counters, clock, turns)
         encodings = Encodings(max_encoded, counters)
         self._parts: Final = Parts(
-            store, ledger, lookup, collapse, fetcher, refresher, encodings, counters, policy, rules, clock, luck
+            store,
+            ledger,
+            lookup,
+            collapse,
+            fetcher,
+            refresher,
+            encodings,
+            judgements,
+            counters,
+            policy,
+            rules,
+            clock,
+            luck,
         )
 
     @property
@@ -93,6 +109,10 @@ class Cache:
     def encodings(self) -> Encodings:
         """What has been encoded for clients."""
         return self._parts.encodings
+
+    def explainer(self, memory: Countable, sources: Mapping[str, str]) -> Explainer:
+        """Return what explains requests to this engine (``engine.explaining``)."""
+        return Explainer(self._parts, memory, sources)
 
     async def close(self) -> None:
         """Give up every fetch that is still running."""
@@ -154,7 +174,7 @@ class Cache:
         parts, head, policy = self._parts, plan.head, plan.asked.policy
         now = parts.clock()
         decision = parts.lookup.found(plan.key, now).decide(head, policy, now, parts.luck(), held=plan.is_held)
-        if parts.lookup.can_look_behind and _may_look_behind(decision) and not _is_busy(parts, plan, now):
+        if parts.lookup.can_look_behind and may_look_behind(decision) and not _is_busy(parts, plan, now):
             exchange.record("look-behind")
             found = await parts.lookup.behind(head, plan.key)
             now = parts.clock()
@@ -190,15 +210,6 @@ class Cache:
         if head.method == "HEAD":
             return await through.forward_head(self._parts, exchange, plan, reason)
         return await forward.fetch(self._parts, exchange, plan, reason)
-
-
-def _may_look_behind(decision: Decision) -> bool:
-    """Whether another tier can change what is done: not when memory answers, or the origin has to anyway."""
-    match decision:
-        case Serve() | ServeStale() | Forward(Reason.PRECONDITION) | Validate(_, Reason.RELOAD):
-            return False
-        case _:
-            return True
 
 
 def _asks_for_range(head: RequestHead) -> bool:

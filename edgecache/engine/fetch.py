@@ -22,6 +22,7 @@ from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Exchange
 from edgecache.engine.fill import Fill
 from edgecache.engine.finish import keep
+from edgecache.engine.judgements import Judgements
 from edgecache.engine.judging import Filling, Judgement, is_refused, judge, policy_of_update
 from edgecache.engine.plan import Plan, forwarded
 from edgecache.engine.telling import Marks, ends_what_is_stored, is_telling, is_update_for_one
@@ -56,6 +57,7 @@ class Fetcher:
         counters: Counters,
         policy: Policy,
         clock: Callable[[], float],
+        judgements: Judgements,
         turns: Turns | None = None,
     ) -> None:
         self._origin = origin
@@ -65,6 +67,7 @@ class Fetcher:
         self._counters = counters
         self._policy = policy
         self._clock = clock
+        self._judgements = judgements
         self._turns = turns
         self._marks = Marks(collapse, counters, policy, clock)
         self._elsewhere = RetryBudget(clock())
@@ -200,6 +203,7 @@ class Fetcher:
             instead=plan.validate,
             beside=self._store.lookup_now(plan.key),
         )
+        self._judgements.note(plan, head, judged, _birth(flight), request_time=request_time, response_time=now)
         if judged.refusal is not None:
             self._unshared(flight, plan, response, judged)
             return
@@ -255,9 +259,10 @@ class Fetcher:
             response.close()
         flight.resolve(Unshared(response, judged.shown, reason, tells or status >= 500 or reason in KEPT_OUT))
 
-    def _refused(self, reason: Reason, exchange: Exchange | None = None) -> None:
-        if exchange is not None:
-            exchange.unstored = reason
+    def _refused(self, reason: Reason, filling: Filling | None = None) -> None:
+        if filling is not None:
+            filling.exchange.unstored = reason
+            self._judgements.refuse(filling.prototype.key, reason)
         self._counters.refused_storing += 1
         self._counters.not_storable[reason] += 1
 
@@ -321,7 +326,7 @@ class Fetcher:
             await self._commit(fill, filling)
         except OriginError as error:
             self._counters.fills_aborted += 1
-            self._refused(Reason.TRUNCATED, filling.exchange)
+            self._refused(Reason.TRUNCATED, filling)
             fill.fail(error)
         except BaseException:
             fill.fail(OriginError("the fill was abandoned"))
@@ -362,7 +367,7 @@ class Fetcher:
         if reason is None:
             self._counters.stored += 1
         else:
-            self._refused(reason, filling.exchange)
+            self._refused(reason, filling)
 
 
 def _birth(flight: Flight) -> Birth:

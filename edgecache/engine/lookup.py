@@ -15,14 +15,14 @@ Invariants
     * What the shared tier has is judged like everything else before it is used, and again after each wait.
     * Nothing that a purge hit is brought into memory.
 
-Called by ``engine.cache`` and ``engine.fetch``.
+Called by ``engine.cache``, ``engine.turns`` and ``engine.explaining``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeAlias
 
 from edgecache.http.message import RequestHead
 from edgecache.purging.base import Ledger
@@ -30,14 +30,16 @@ from edgecache.purging.verdict import Verdict
 from edgecache.semantics import reuse
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
-from edgecache.semantics.reuse import Complete, Decision, Serve, ServeStale, Validate
+from edgecache.semantics.reuse import Complete, Decision, Forward, Serve, ServeStale, Validate
 from edgecache.semantics.stored import CacheKey, StoredResponse
 from edgecache.stores.base import Tiers
 
-__all__ = ["CLOCK_ERROR", "Found", "Lookup"]
+__all__ = ["CLOCK_ERROR", "Found", "Lookup", "may_look_behind"]
 
 CLOCK_ERROR: Final = 1.0
 """Seconds by which the clocks of machines that share a store may differ without anybody's noticing."""
+
+_Weighed: TypeAlias = tuple[StoredResponse | None, Reason | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,21 +143,28 @@ class Lookup:
             for stored in self._store.lookup_now(remote.key)
         )
 
+    def seen(self, stored: Iterable[StoredResponse], now: float) -> Found:
+        """Return what of these responses would be candidates, and change nothing."""
+        return _found((each, self._weighed(each, now)) for each in stored)
+
     def _judged(self, stored: tuple[StoredResponse, ...], now: float) -> Found:
-        candidates: list[StoredResponse] = []
-        doubted: list[tuple[StoredResponse, StoredResponse, Reason]] = []
-        for each in stored:
-            verdict = self._ledger.verdict(each)
-            if verdict is Verdict.INVALID or each.freshness.discard_at <= now:
+        weighed = [(each, self._weighed(each, now)) for each in stored]
+        for each, (usable, doubt) in weighed:
+            if usable is None:
                 self._store.forget_now(each)
-                continue
-            reason = _doubt(each, verdict, now)
-            if reason is None:
-                candidates.append(self._restated(each, verdict, now))
-            else:
-                candidates.append(replace(each, freshness=each.freshness.unproven()))
-                doubted.append((candidates[-1], each, reason))
-        return Found(tuple(candidates), tuple(doubted))
+            elif doubt is None and usable is not each:
+                self._store.restate_now(each, usable)
+        return _found(weighed)
+
+    def _weighed(self, stored: StoredResponse, now: float) -> _Weighed:
+        """Return a stored response as it may be used, if at all, and why its freshness was taken away, if it was."""
+        verdict = self._ledger.verdict(stored)
+        if verdict is Verdict.INVALID or stored.freshness.discard_at <= now:
+            return None, None
+        doubt = _doubt(stored, verdict, now)
+        if doubt is None:
+            return self._restated(stored, verdict, now), None
+        return replace(stored, freshness=stored.freshness.unproven()), doubt
 
     def _restated(self, stored: StoredResponse, verdict: Verdict, now: float) -> StoredResponse:
         """Let a response that survived begin anew from the last purge; one that was purged softly is stale now.
@@ -165,9 +174,22 @@ class Lookup:
         if verdict is Verdict.VALID and stored.birth.sequence >= self._ledger.sequence:
             return stored
         freshness = stored.freshness if verdict is Verdict.VALID else stored.freshness.ended(now)
-        restated = replace(stored, freshness=freshness, birth=self._ledger.birth())
-        self._store.restate_now(stored, restated)
-        return restated
+        return replace(stored, freshness=freshness, birth=self._ledger.birth())
+
+
+def _found(weighed: Iterable[tuple[StoredResponse, _Weighed]]) -> Found:
+    usable = [(each, as_used, doubt) for each, (as_used, doubt) in weighed if as_used is not None]
+    doubted = [(as_used, each, doubt) for each, as_used, doubt in usable if doubt is not None]
+    return Found(tuple(as_used for _, as_used, _ in usable), tuple(doubted))
+
+
+def may_look_behind(decision: Decision) -> bool:
+    """Whether another tier can change what is done: not when memory answers, or the origin has to anyway."""
+    match decision:
+        case Serve() | ServeStale() | Forward(Reason.PRECONDITION) | Validate(_, Reason.RELOAD):
+            return False
+        case _:
+            return True
 
 
 def _doubt(stored: StoredResponse, verdict: Verdict, now: float) -> Reason | None:

@@ -14,6 +14,7 @@ from edgecache.engine.collapse import Collapse
 from edgecache.engine.counters import Counters
 from edgecache.engine.encodings import Encodings
 from edgecache.engine.fetch import Fetcher
+from edgecache.engine.judgements import Judgements
 from edgecache.engine.lookup import Lookup
 from edgecache.engine.plan import Plan
 from edgecache.engine.refresh import Refresher
@@ -60,6 +61,7 @@ class Parts:
     fetcher: Fetcher
     refresher: Refresher
     encodings: Encodings
+    judgements: Judgements
     counters: Counters
     policy: Policy
     rules: RuleSet

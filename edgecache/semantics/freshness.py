@@ -44,6 +44,7 @@ __all__ = [
     "has_explicit_lifetime",
     "is_of_a_rule",
     "own_via",
+    "said_lifetime",
 ]
 
 HEURISTICALLY_CACHEABLE: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 404, 405, 410, 414, 501})
@@ -265,3 +266,10 @@ def _stale_windows(directives: ResponseDirectives, policy: Policy, basis: Basis,
         if_unreachable=float(if_error) if if_error is not None else policy.if_unreachable * operator_may,
         if_gone=policy.retain * operator_may,
     )
+
+
+def said_lifetime(
+    head: ResponseHead, governing: Governing, policy: Policy, response_time: float
+) -> tuple[Basis, float]:
+    """Return who says how long a response is fresh, and how long: without jitter, age and bounds."""
+    return _ruled_lifetime(head, governing, policy) or _lifetime(head, governing, policy, response_time)

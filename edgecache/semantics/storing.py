@@ -108,7 +108,7 @@ def objections(
     ``sent`` is the head as the origin sent it, when rules have amended it.
     """
     case = Case(request, head, governing, freshness, policy, sent or head)
-    return tuple(reason for reason, speaks_against in CHECKS if speaks_against(case))
+    return tuple(dict.fromkeys(reason for reason, speaks_against in CHECKS if speaks_against(case)))
 
 
 def refusal(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -14,18 +14,28 @@ from aiohttp import web
 from edgecache.edges.admin import AdminState, make_admin
 from edgecache.edges.deploys import Deploying, Deploys
 from edgecache.edges.erasures import Erasures, Progress
+from edgecache.edges.explain_api import ExplainApi
 from edgecache.edges.purges import Purges, Purging
+from edgecache.edges.scan_api import ScanApi
 from edgecache.edges.siblings import Siblings
 from edgecache.edges.tokens import Scope, Token, Tokens, digest_of
+from edgecache.engine.cache import Cache
 from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Delivery, Exchange, Request
 from edgecache.engine.matching import Matched
+from edgecache.engine.scanning import Scanning
 from edgecache.engine.warming import Handle
 from edgecache.http.message import ResponseHead, fields_of
+from edgecache.origin.settings import OriginSettings
+from edgecache.origin.upstreams import Upstreams
 from edgecache.purging.local import LocalLedger
 from edgecache.purging.receipt import Receipt, State, WorkerReceipt
 from edgecache.purging.selector import Selector, target_of
+from edgecache.semantics.policy import DEFAULT
 from edgecache.semantics.reason import Reason
+from edgecache.semantics.rules import RuleSet
+from edgecache.stores.memory import MemoryStore
+from edgecache.stores.tiered import TieredStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,8 +196,11 @@ def admin(
     clock: float = 0.0,
     made: Purges | None = None,
     deploying: Deploys | None = None,
+    stored: Iterable[StoredResponse] = (),
+    siblings: Siblings | None = None,
 ) -> web.Application:
-    """The real application; its clocks stand still."""
+    """The real application; its clocks stand still. What is ``stored`` can be explained and scanned."""
+    ledger = ledger or LocalLedger()
     made = made or purges(*tokens, ledger=ledger, clock=clock)
     state = AdminState(
         version="1.2.3",
@@ -198,7 +211,19 @@ def admin(
         started=STARTED,
         now=lambda: STARTED,
     )
-    return make_admin(state, purges=made, deploys=deploying or deploys(made.tokens, ledger))
+    memory = MemoryStore(1 << 24)
+    for one in stored:
+        memory.put_now(replace(one, birth=ledger.birth()))
+    rules = RuleSet(DEFAULT)
+    origin = Upstreams(OriginSettings(urls=("http://127.0.0.1:9",)))  # that nobody asks
+    cache = Cache(origin, TieredStore(memory), ledger, made.counters, rules, lambda: STARTED)
+    return make_admin(
+        state,
+        purges=made,
+        deploys=deploying or deploys(made.tokens, ledger),
+        explaining=ExplainApi(cache.explainer(memory, {}), made.tokens),
+        scanning=ScanApi(Scanning(memory, ledger, rules, lambda: STARTED), made, siblings or Siblings()),
+    )
 
 
 @contextlib.contextmanager

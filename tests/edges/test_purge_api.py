@@ -522,7 +522,8 @@ async def test_refusals_are_audited_and_no_secret_is_logged(
 async def test_no_answer_shows_a_token(aiohttp_client: AiohttpClient) -> None:
     client = await aiohttp_client(admin())
     await purge(client, {"selectors": [TAG]})
-    for path in ("/v1/purges", "/v1/stats", "/metrics", "/readyz?verbose", "/openapi.json"):
+    explained = "/v1/explain?url=http://a.example/&header=Authorization:%20Bearer%20x"
+    for path in (explained, "/v1/purges", "/v1/stats", "/metrics", "/readyz?verbose", "/openapi.json"):
         async with client.get(path, headers=BEARER) as response:
             text = await response.text()
             assert response.status == 200
@@ -544,6 +545,8 @@ BREAKABLE = [
     "POST /v1/deploys/{name}/activate",
     "POST /v1/deploys/{name}/hold",
     "POST /v1/deploys/{name}/rollback",
+    "GET /v1/explain",
+    "POST /v1/scan",
     "GET /readyz",
 ]  # the others take nothing that could be wrong
 CHECKS = [

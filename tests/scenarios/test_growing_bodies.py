@@ -312,3 +312,14 @@ async def test_readers_of_a_range_that_leave_are_readers_that_left(edge: Running
     await settled(edge)
     hold.release()
     assert edge.parts.counters.fills_abandoned == 1
+
+
+async def test_what_is_too_large_and_came_at_once_is_counted_as_that(
+    start_edge: StartEdge, origin: ScriptedOrigin
+) -> None:
+    """Not as a Content-Range that is wrong: there is none."""
+    edge = await start_edge(max_object=100)
+    origin.script = lambda _: Reply(200, FRESH, (b"x" * 60, b"x" * 60), chunked=True)
+    assert (await edge.fetch("/a")).body == b"x" * 120
+    await settled(edge)
+    assert edge.parts.counters.not_storable == {"too-large": 1}

@@ -93,7 +93,7 @@ def answer_from(
     lifetime = _freshness_lifetime(kept, directives, policy, departures)
     is_fresh = lifetime > age
     if not 200 <= kept.response.status < 300:
-        directives = {name: value for name, value in directives.items() if name != "immutable"}  # of successes only
+        directives.pop("immutable", None)  # a failure may be mended any moment, whatever it says
     if not _request_accepts(asked, directives, age, lifetime, policy, departures):
         return Answer.VALIDATE
     if is_fresh:

@@ -49,7 +49,7 @@ def test_what_was_asked_for_v2(lines: tuple[str, ...], active: str, held: bool, 
 def test_the_field_is_for_this_cache_alone() -> None:
     head = response("Edgecache-Release: v2", "X: y")
     assert shown_head(head, Policy()) == ResponseHead(200, fields(["X: y"]))
-    assert doubtful(request("Edgecache-Release: v2").fields, Policy()) == ()  # it is not sent on
+    assert doubtful(request("Edgecache-Release: v2"), Policy()) == ()  # it is not sent on
 
 
 # How long.
