@@ -21,6 +21,9 @@ from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Redis, Ser
 from edgecache.engine.counters import COUNTERS, RESULTS, Statistics
 from edgecache.http.cache_status import Fwd
 from edgecache.semantics.reason import Reason
+from edgecache.semantics.rules import Rule
+from edgecache.semantics.stored import CacheKey
+from edgecache.semantics.versioned import AssetNames, By, Versioned
 from tests.faults.redis_server import RedisServer
 from tests.scenarios.composed import ordered, settled, until
 from tests.scenarios.conftest import RunningEdge
@@ -205,6 +208,43 @@ async def a_purge_meanwhile(stage: Stage) -> None:
     await settled(stage.edge)
 
 
+async def an_early_refresh(stage: Stage) -> None:
+    await a_hit(stage)
+    await settled(stage.edge)
+
+
+async def a_refresh_elsewhere(stage: Stage) -> None:
+    """Another process has the lock, until it is waited for here."""
+    assert stage.edge.parts.shared is not None
+    lock, link = stage.edge.parts.shared.lock, stage.edge.parts.shared.link
+    await stage.stored("max-age=1, stale-while-revalidate=9", age=2)
+    owner = await lock.acquire(CacheKey("http://example.com/a"), 10)
+    assert owner is not None
+    await stage.get()
+    while "cmdstat_exists" not in await link.call("INFO", "commandstats"):
+        await asyncio.sleep(0)
+    await lock.release(owner)
+    await settled(stage.edge)
+
+
+async def what_is_gone(stage: Stage) -> None:
+    await stage.stored(age=61)
+    stage.answers(404)
+    await stage.get()
+
+
+async def a_use(stage: Stage) -> None:
+    await stage.stored(age=30)
+    await stage.get()
+
+
+async def another_file(stage: Stage) -> None:
+    listed = {"/a.0123abcd.js": Versioned(By.MANIFEST, "0123abcd", hashes_content=True)}
+    stage.edge.parts.rules.names = AssetNames.of(listed)  # type: ignore[misc]
+    stage.answers(Cache_Control=FRESH, Content_Type="text/javascript")
+    await stage.edge.fetch("/a.0123abcd.js")
+
+
 async def groups_ended(stage: Stage) -> None:
     stage.answers(Cache_Group_Invalidation='"x"')
     await stage.get(method="POST")
@@ -271,6 +311,8 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.IF_ERROR: an_error_replaced,
     Reason.UNREACHABLE: an_unreachable_origin,
     Reason.VALIDATED: a_validation,
+    Reason.EARLY: an_early_refresh,
+    Reason.RETAINED: what_is_gone,
     Reason.COLLAPSED: two_at_once,
     Reason.URI_MISS: a_miss,
     Reason.VARY_MISS: another_variant,
@@ -300,11 +342,19 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.TOO_LARGE: answered(body=bytes(LARGEST + 1), Cache_Control=FRESH),
     Reason.TRUNCATED: a_broken_body,
     Reason.TOO_MANY_TAGS: answered(Cache_Control=FRESH, Cache_Groups=f'"{"x" * 129}"'),
+    Reason.DIGEST_MISMATCH: another_file,
     Reason.ERROR_KEPT_OUT: an_error_kept_out,
     Reason.PURGED: a_purge_meanwhile,
     Reason.ORIGIN_ERROR: no_origin,
     Reason.ORIGIN_TIMEOUT: a_slow_origin,
 }
+
+RULES: Final[dict[Story, tuple[Rule, ...]]] = {
+    an_early_refresh: (Rule(name="early", settings={"early": 1e15}),),
+    what_is_gone: (Rule(name="assets", settings={"retain": 60.0}),),
+    a_use: (Rule(name="sliding", settings={"sliding": 600.0}),),
+}
+"""What some stories need."""
 
 FORWARDED: Final[dict[Fwd, Story]] = {
     Fwd.BYPASS: a_precondition,
@@ -321,6 +371,8 @@ COUNTED: Final[dict[str, Story]] = {
     "hits": a_hit,
     "hits_stale_grace": grace,
     "hits_stale_error": an_error_replaced,
+    "hits_retained": what_is_gone,
+    "prolonged": a_use,
     "misses": a_miss,
     "passes": an_unsafe_method,
     "revalidated": a_validation,
@@ -334,6 +386,8 @@ COUNTED: Final[dict[str, Story]] = {
     "fills_aborted": a_broken_body,
     "fills_abandoned": a_client_that_leaves,
     "refreshes": grace,
+    "refreshes_early": an_early_refresh,
+    "refreshes_elsewhere": a_refresh_elsewhere,
     "origin_requests": a_miss,
     "origin_errors": no_origin,
     "origin_timeouts": a_slow_origin,
@@ -377,6 +431,7 @@ async def _told(story: Story, log: Path, clock: FakeClock, redis: Redis) -> tupl
             admin=Admin(listen="127.0.0.1:0"),
             cache=Cache(max_object=LARGEST if story is not a_client_that_leaves else 64 * 1024 * 1024),
             redis=redis,
+            rules=RULES.get(story, ()),
             log=Log(access="json", file=str(log)),
         )
         parts = await compose(config, clock=clock)
@@ -390,7 +445,7 @@ async def _told(story: Story, log: Path, clock: FakeClock, redis: Redis) -> tupl
 
 
 def _redis(story: Story, directory: Path, running: contextlib.ExitStack) -> Redis:
-    if story is an_erasure:
+    if story in (an_erasure, a_refresh_elsewhere):
         server = RedisServer(directory).start()
         running.callback(server.kill)
         return Redis(url=server.url, budget=1.0, lease=1.0)

@@ -316,7 +316,7 @@ class Fetcher:
                 fill.feed(chunk)
             fill.on_deserted = None
             # Stored first: whoever sees the end of this body finds it, or still its fetch, when it comes again.
-            await self._commit(fill, filling)
+            await self._commit(flight, fill, filling)
         except OriginError as error:
             self._counters.fills_aborted += 1
             self._refused(Reason.TRUNCATED)
@@ -355,7 +355,7 @@ class Fetcher:
 
         fill.on_deserted = on_deserted
 
-    async def _commit(self, fill: Fill, filling: Filling) -> None:
+    async def _commit(self, flight: Flight, fill: Fill, filling: Filling) -> None:
         prototype = filling.prototype
         if fill.spilled:
             self._refused(Reason.TOO_LARGE)
@@ -375,6 +375,8 @@ class Fetcher:
             return
         if self._store.put_now(finished):
             self._counters.stored += 1
+            if finished.freshness.is_fresh(self._clock()) and not finished.freshness.must_validate:
+                self._collapse.unmark(flight.key)  # the whole may have more of a lifetime than its head
         else:
             self._refused(Reason.TOO_LARGE)
 
