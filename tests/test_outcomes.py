@@ -222,7 +222,7 @@ async def a_refresh_elsewhere(stage: Stage) -> None:
     assert owner is not None
     await stage.get()
     while "cmdstat_exists" not in await link.call("INFO", "commandstats"):
-        await asyncio.sleep(0)
+        pass
     await lock.release(owner)
     await settled(stage.edge)
 

@@ -28,10 +28,10 @@ async def finish(response: StoredResponse, filling: Filling, now: float) -> Stor
     """Return what is to be stored of a response that came whole at ``now``, or why it is not."""
     asked, policy = filling.asked, filling.policy
     named = recognise(path_of(asked.asked.target), asked.rules.names)
-    # A refresh takes until its last byte: what was stored before is used until then.
-    took = max(0.0, now - response.response_time)
-    freshness = response.freshness
-    response = replace(response, freshness=replace(freshness, eager=freshness.eager + policy.early * took))
+    if response.freshness.eager:
+        # A refresh takes until its last byte: what was stored before is used until then.
+        eager = response.freshness.eager + policy.early * max(0.0, now - response.response_time)
+        response = replace(response, freshness=replace(response.freshness, eager=eager))
     if not finishing.is_worth_examining(response, policy, named):
         return response
     return finishing.finished(response, await _examined(response, filling, named), policy)

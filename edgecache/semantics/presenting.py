@@ -13,7 +13,7 @@ Invariants
     * What is stored is what was judged; what is shown is made of it anew each time a response is stored.
     * ``private``, ``no-store`` and ``no-cache`` are never shown as less.
     * No strategy calls shareable what was asked for with credentials, sets a cookie, or has a status whose responses
-      may only be kept when the origin says so.
+      may only be kept when the origin says so. Nor is a lifetime given to what sets a cookie.
     * A failure is never shown with a longer lifetime than the origin gave it.
 
 Pure; called by the engine, by ``semantics.storing`` and by ``semantics.freshness``.
@@ -90,7 +90,9 @@ def shown(status: int, pairs: Iterable[Pair], policy: Policy, refusal: Reason | 
 
 def restarts(status: int, fields: FieldsView, policy: Policy) -> bool:
     """Whether the time of the clients runs from delivery: they see ``browser_ttl``, and not the origin's lifetime."""
-    return policy.browser_ttl is not None and 200 <= status < 300 and not _is_restricted(parse_response(fields))
+    if policy.browser_ttl is None or not 200 <= status < 300 or _is_restricted(parse_response(fields)):
+        return False
+    return policy.unsafe_store_set_cookie or "set-cookie" not in fields
 
 
 def _is_restricted(directives: ResponseDirectives) -> bool:
@@ -115,7 +117,8 @@ def _cache_control(status: int, pairs: tuple[Pair, ...], policy: Policy, refusal
     if _is_restricted(directives):
         return None
     if 200 <= status < 300:
-        return None if policy.browser_ttl is None else _with_lifetime(pairs, int(policy.browser_ttl))
+        seconds = policy.browser_ttl if restarts(status, fields, policy) else None
+        return None if seconds is None else _with_lifetime(pairs, int(seconds))
     bounded = None if policy.max_ttl is None else _bounded(status, fields, directives, policy.max_ttl)
     if bounded is not None:
         return _with_lifetime(pairs, int(bounded))
