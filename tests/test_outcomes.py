@@ -22,6 +22,8 @@ from edgecache.engine.counters import COUNTERS, RESULTS, Statistics
 from edgecache.http.cache_status import Fwd
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.rules import Rule
+from edgecache.semantics.stored import CacheKey
+from edgecache.semantics.versioned import AssetNames, By, Versioned
 from tests.faults.redis_server import RedisServer
 from tests.scenarios.composed import ordered, settled, until
 from tests.scenarios.conftest import RunningEdge
@@ -239,21 +241,26 @@ async def of_another_release(stage: Stage) -> None:
     await stage.stored(Edgecache_Release="v1")
 
 
-async def ahead_of_its_end(stage: Stage) -> None:
-    """What took so long to fetch that every request is eager to do it again in time."""
-    slow = Reply(200, {"Cache-Control": FRESH}, b"content")
-
-    def answer(_: object) -> Reply:
-        stage.clock.advance(1e9)
-        return slow
-
-    stage.origin.script = answer
-    await stage.get()
-    await stage.get()
+async def an_early_refresh(stage: Stage) -> None:
+    await a_hit(stage)
     await settled(stage.edge)
 
 
-async def an_asset_that_is_gone(stage: Stage) -> None:
+async def a_refresh_elsewhere(stage: Stage) -> None:
+    """Another process has the lock, until it is waited for here."""
+    assert stage.edge.parts.shared is not None
+    lock, link = stage.edge.parts.shared.lock, stage.edge.parts.shared.link
+    await stage.stored("max-age=1, stale-while-revalidate=9", age=2)
+    owner = await lock.acquire(CacheKey("http://example.com/a"), 10)
+    assert owner is not None
+    await stage.get()
+    while "cmdstat_exists" not in await link.call("INFO", "commandstats"):
+        pass
+    await lock.release(owner)
+    await settled(stage.edge)
+
+
+async def what_is_gone(stage: Stage) -> None:
     await stage.stored(age=61)
     stage.answers(404)
     await stage.get()
@@ -262,6 +269,18 @@ async def an_asset_that_is_gone(stage: Stage) -> None:
 async def a_page_in_the_place_of_a_script(stage: Stage) -> None:
     stage.answers(Cache_Control=FRESH, Content_Type="text/html")
     await stage.edge.fetch("/a.js")
+
+
+async def a_use(stage: Stage) -> None:
+    await stage.stored(age=30)
+    await stage.get()
+
+
+async def another_file(stage: Stage) -> None:
+    listed = {"/a.0123abcd.js": Versioned(By.MANIFEST, "0123abcd", hashes_content=True)}
+    stage.edge.parts.rules.names = AssetNames.of(listed)  # type: ignore[misc]
+    stage.answers(Cache_Control=FRESH, Content_Type="text/javascript")
+    await stage.edge.fetch("/a.0123abcd.js")
 
 
 async def groups_ended(stage: Stage) -> None:
@@ -331,8 +350,8 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.UNREACHABLE: an_unreachable_origin,
     Reason.VALIDATED: a_validation,
     Reason.HELD: gone_back_to,
-    Reason.EARLY: ahead_of_its_end,
-    Reason.RETAINED: an_asset_that_is_gone,
+    Reason.EARLY: an_early_refresh,
+    Reason.RETAINED: what_is_gone,
     Reason.COLLAPSED: two_at_once,
     Reason.URI_MISS: a_miss,
     Reason.VARY_MISS: another_variant,
@@ -368,6 +387,7 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.TOO_LARGE: answered(body=bytes(LARGEST + 1), Cache_Control=FRESH),
     Reason.TRUNCATED: a_broken_body,
     Reason.TOO_MANY_TAGS: answered(Cache_Control=FRESH, Cache_Groups=f'"{"x" * 129}"'),
+    Reason.DIGEST_MISMATCH: another_file,
     Reason.ERROR_KEPT_OUT: an_error_kept_out,
     Reason.PURGED: a_purge_meanwhile,
     Reason.OTHER_RELEASE: of_another_release,
@@ -380,8 +400,9 @@ RULES: Final[dict[Story, tuple[Rule, ...]]] = {
     gone_back_to: (Rule(name="pages", settings={"by_release": True}),),
     of_another_release: (Rule(name="pages", settings={"by_release": True}),),
     a_pass: (Rule(name="pass", settings={"passes": True}),),
-    ahead_of_its_end: (Rule(name="early", settings={"edge_ttl": 60.0, "early": 10.0}),),
-    an_asset_that_is_gone: (Rule(name="retain", settings={"retain": 86_400.0}),),
+    an_early_refresh: (Rule(name="early", settings={"early": 1e15}),),
+    what_is_gone: (Rule(name="assets", settings={"retain": 60.0}),),
+    a_use: (Rule(name="sliding", settings={"sliding": 600.0}),),
 }
 """What some stories need."""
 
@@ -401,6 +422,8 @@ COUNTED: Final[dict[str, Story]] = {
     "hits": a_hit,
     "hits_stale_grace": grace,
     "hits_stale_error": an_error_replaced,
+    "hits_retained": what_is_gone,
+    "prolonged": a_use,
     "misses": a_miss,
     "passes": an_unsafe_method,
     "revalidated": a_validation,
@@ -414,6 +437,8 @@ COUNTED: Final[dict[str, Story]] = {
     "fills_aborted": a_broken_body,
     "fills_abandoned": a_client_that_leaves,
     "refreshes": grace,
+    "refreshes_early": an_early_refresh,
+    "refreshes_elsewhere": a_refresh_elsewhere,
     "origin_requests": a_miss,
     "origin_errors": no_origin,
     "origin_timeouts": a_slow_origin,
@@ -471,7 +496,7 @@ async def _told(story: Story, log: Path, clock: FakeClock, redis: Redis) -> tupl
 
 
 def _redis(story: Story, directory: Path, running: contextlib.ExitStack) -> Redis:
-    if story is an_erasure:
+    if story in (an_erasure, a_refresh_elsewhere):
         server = RedisServer(directory).start()
         running.callback(server.kill)
         return Redis(url=server.url, budget=1.0, lease=1.0)

@@ -323,7 +323,7 @@ class Fetcher:
                 fill.feed(chunk)
             fill.on_deserted = None
             # Stored first: whoever sees the end of this body finds it, or still its fetch, when it comes again.
-            await self._commit(fill, filling)
+            await self._commit(flight, fill, filling)
         except OriginError as error:
             self._counters.fills_aborted += 1
             self._refused(Reason.TRUNCATED, filling)
@@ -362,12 +362,14 @@ class Fetcher:
 
         fill.on_deserted = on_deserted
 
-    async def _commit(self, fill: Fill, filling: Filling) -> None:
-        reason = await keep(fill, filling, self._store, self._ledger, self._clock)
-        if reason is None:
-            self._counters.stored += 1
+    async def _commit(self, flight: Flight, fill: Fill, filling: Filling) -> None:
+        kept = await keep(fill, filling, self._store, self._ledger, self._clock)
+        if isinstance(kept, Reason):
+            self._refused(kept, filling)
         else:
-            self._refused(reason, filling)
+            self._counters.stored += 1
+            if kept.freshness.is_fresh(self._clock()) and not kept.freshness.must_validate:
+                self._collapse.unmark(flight.key)  # the whole may have more of a lifetime than its head
 
 
 def _birth(flight: Flight) -> Birth:

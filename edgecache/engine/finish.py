@@ -31,8 +31,10 @@ _MOST_AT_ONCE: Final = 256 * 1024
 when they are decoded, are examined in a thread."""
 
 
-async def keep(fill: Fill, filling: Filling, store: Tiers, ledger: Ledger, clock: Callable[[], float]) -> Reason | None:
-    """Store a body that has come whole; return why it is not, as things stand when all of it is known, or None."""
+async def keep(
+    fill: Fill, filling: Filling, store: Tiers, ledger: Ledger, clock: Callable[[], float]
+) -> StoredResponse | Reason:
+    """Store a body that has come whole; return it, or why it is not stored, as things stand in the end."""
     prototype = filling.prototype
     if fill.spilled:
         return Reason.TOO_LARGE
@@ -46,8 +48,9 @@ async def keep(fill: Fill, filling: Filling, store: Tiers, ledger: Ledger, clock
         return finished
     if ledger.verdict(finished) is Verdict.INVALID:
         return Reason.PURGED
-    reason = filling.plan.unkept(finished.head(), ledger)
-    return reason or (None if store.put_now(finished) else Reason.TOO_LARGE)
+    if reason := filling.plan.unkept(finished.head(), ledger):
+        return reason
+    return finished if store.put_now(finished) else Reason.TOO_LARGE
 
 
 def _with_stored_parts(part: StoredResponse, store: Tiers, ledger: Ledger) -> StoredResponse:
@@ -61,10 +64,10 @@ async def _finished(response: StoredResponse, filling: Filling, now: float) -> S
     """Return what is to be stored of a response that came whole at ``now``, or why it is not."""
     asked, policy = filling.plan.asked, filling.policy
     named = recognise(path_of(asked.asked.target), asked.rules.names)
-    # A refresh takes until its last byte: what was stored before is used until then.
-    took = max(0.0, now - response.response_time)
-    freshness = response.freshness
-    response = replace(response, freshness=replace(freshness, eager=freshness.eager + policy.early * took))
+    if response.freshness.eager:
+        # A refresh takes until its last byte: what was stored before is used until then.
+        eager = response.freshness.eager + policy.early * max(0.0, now - response.response_time)
+        response = replace(response, freshness=replace(response.freshness, eager=eager))
     if not finishing.is_worth_examining(response, policy, named):
         return response
     return finishing.finished(response, await _examined(response, filling, named), policy)

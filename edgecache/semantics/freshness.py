@@ -149,7 +149,8 @@ def assess(
         never_stale=_forbids_stale(directives) or directives.s_maxage is not None or not policy.may_be_stale,
         immutable=directives.immutable and is_success,
         if_gone=windows.if_gone if is_success and not policy.by_release else 0.0,
-        eager=policy.early * max(_LEAST_FETCH, response_time - request_time),
+        # A part is not refreshed ahead of time: what is fetched then is the whole.
+        eager=policy.early * max(_LEAST_FETCH, response_time - request_time) * (head.status != 206),
         sliding=policy.sliding if is_success and lifetime > 0 and not must_validate else 0.0,
         slides_until=initial_age + slides_until,
         restarts_age=presenting.restarts(head.status, head.fields, policy),

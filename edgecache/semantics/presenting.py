@@ -16,7 +16,7 @@ Invariants
       its origin said.
     * What may be one user's is called ``private`` wherever what is shown is not the origin's own word. No strategy
       calls shareable what was asked for with credentials, sets a cookie, or has a status whose responses may only be
-      kept when the origin says so.
+      kept when the origin says so. Nor is a lifetime given to what sets a cookie.
 
 Pure; called by the engine, by ``semantics.storing`` and by ``semantics.freshness``.
 """
@@ -135,7 +135,9 @@ def is_encodable(status: int, pairs: Iterable[Pair], policy: Policy) -> bool:
 
 def restarts(status: int, fields: FieldsView, policy: Policy) -> bool:
     """Whether the time of the clients runs from delivery: they see ``browser_ttl``, and not the origin's lifetime."""
-    return policy.browser_ttl is not None and 200 <= status < 300 and not _is_restricted(parse_response(fields))
+    if policy.browser_ttl is None or not 200 <= status < 300 or _is_restricted(parse_response(fields)):
+        return False
+    return policy.unsafe_store_set_cookie or "set-cookie" not in fields
 
 
 def _is_restricted(directives: ResponseDirectives) -> bool:
@@ -180,7 +182,7 @@ def _cache_control(
     replacing = ", ".join(_all_but(pairs, frozenset())) if is_by_rule else None
     if not 200 <= status < 300:
         replacing = _of_failure(status, fields, directives, pairs, policy)
-    elif policy.browser_ttl is not None:
+    elif policy.browser_ttl is not None and restarts(status, fields, policy):
         replacing = _with_lifetime(pairs, int(policy.browser_ttl))
     is_personal = not _NOT_FOR_OTHERS.isdisjoint(objections)
     return _privately(replacing) if is_personal and replacing is not None else replacing

@@ -121,6 +121,17 @@ async def test_what_is_sent_is_for_everybody(
     assert (await edge.fetch("/a")).body == b"answer 2"
 
 
+async def test_a_query_is_refreshed_with_its_content(
+    edge: RunningEdge, origin: ScriptedOrigin, clock: FakeClock, luck: Luck
+) -> None:
+    origin.script = taking(clock, FRESH)
+    fields = {"Content-Type": "text/plain"}
+    for luck.now, expected in ((0.0, b"answer 1"), (100.0, b"answer 1"), (0.0, b"answer 2")):
+        assert (await edge.fetch("/a", "QUERY", fields, b"what?")).body == expected
+        await settled(edge)
+    assert [(request.method, request.body) for request in origin.requests] == [("QUERY", b"what?")] * 2
+
+
 @pytest.mark.parametrize("failure", [Reply(abort_at=-1), Reply(503), Reply(200, FRESH, b"abc", abort_at=1)])
 async def test_a_refresh_that_fails_costs_nothing(
     edge: RunningEdge, origin: ScriptedOrigin, clock: FakeClock, luck: Luck, failure: Reply

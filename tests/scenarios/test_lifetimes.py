@@ -7,8 +7,10 @@ from collections.abc import Callable
 import pytest
 
 from edgecache.http.fields import format_http_date
+from edgecache.http.glob import Wildcard
 from edgecache.purging.selector import Selector
 from edgecache.semantics.policy import Strategy
+from edgecache.semantics.rules import Match
 from tests.scenarios.composed import requested, settled
 from tests.scenarios.rig import ClientResponse, FakeClock, Hold, Received, Reply, ScriptedOrigin
 from tests.scenarios.running import RunningEdge, StartEdge
@@ -116,6 +118,22 @@ async def test_what_asks_for_validation_is_served_in_the_place_of_a_404_by_a_rul
     assert retained.cache_status == "edgecache; fwd=stale; fwd-status=404; ttl=-59; detail=retained"
     clock.advance(1)
     assert (await keeping.fetch("/a")).status == 404
+
+
+async def test_a_version_in_a_query_is_believed_for_as_long_as_a_rule_says(
+    ruled: StartEdge, origin: ScriptedOrigin, clock: FakeClock
+) -> None:
+    """An old server has answered under the new version; those who got that ask again soon, and so does the edge."""
+    edge = await ruled(Match(query=(("v", Wildcard("*")),)), max_ttl=60.0, browser_ttl=60.0)
+    fields = {"Cache-Control": "public, max-age=31536000, immutable", "Content-Type": "text/javascript"}
+    origin.script = lambda _: Reply(200, fields, b"old")
+    for target in ("/a.js", "/a.js?v=2"):
+        await edge.fetch(target)
+    origin.script = lambda _: Reply(200, fields, b"new")
+    clock.advance(60)
+    answer = await edge.fetch("/a.js?v=2")
+    assert (answer.body, answer.fields["cache-control"]) == (b"new", "public, max-age=60")
+    assert (await edge.fetch("/a.js")).body == b"old"
 
 
 # ------------------------------------------------------------------------------------------------- the browsers'

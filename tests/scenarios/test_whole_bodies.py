@@ -9,9 +9,10 @@ from typing import Final
 import pytest
 
 from edgecache.engine import finish
+from edgecache.purging.selector import Selector
 from edgecache.semantics.policy import Strategy
 from edgecache.semantics.versioned import AssetNames, By, Versioned
-from tests.scenarios.composed import settled
+from tests.scenarios.composed import requested, settled
 from tests.scenarios.rig import FakeClock, Hold, Reply, ScriptedOrigin
 from tests.scenarios.running import StartEdge
 
@@ -127,6 +128,24 @@ async def test_what_is_proven_is_immutable(
     assert "ttl=31536000" in again.cache_status
 
 
+async def test_those_who_ask_for_what_is_proven_wait_for_one_another_again(
+    ruled: StartEdge, origin: ScriptedOrigin
+) -> None:
+    """Its head alone said that waiting is not worth it."""
+    edge = await ruled(verified=Strategy.IMMUTABLE)
+    content = script(10)
+    origin.script = lambda _: Reply(200, TYPED, content)
+    await edge.fetch(name(content))
+    await edge.parts.ledger.purge([Selector.of("all", "")])
+    hold = Hold()
+    origin.script = lambda _: Reply(200, TYPED | {"Cache-Control": "max-age=60"}, content, hold=hold)
+    waiting = [await edge.download(name(content)) for _ in range(5)]
+    await requested(edge, 6)
+    hold.release()
+    assert [(await each.rest()).body for each in waiting] == [content] * 5
+    assert origin.asked() == 2
+
+
 async def test_what_is_not_proven_is_as_the_origin_sent_it(ruled: StartEdge, origin: ScriptedOrigin) -> None:
     edge = await ruled(verified=Strategy.IMMUTABLE)
     origin.script = lambda _: Reply(200, TYPED, b"something else")
@@ -152,6 +171,7 @@ async def test_what_a_manifest_disproves_is_not_stored(ruled: StartEdge, origin:
     assert edge.parts.counters.statistics().not_storable == {"digest-mismatch": 2}
     origin.script = lambda _: Reply(200, answers, new)
     assert (await edge.fetch(name(new))).body == new
+    await settled(edge)
     assert "hit" in (await edge.fetch(name(new))).cache_status
     assert origin.asked() == 3
 

@@ -301,6 +301,10 @@ def test_eagerness_is_the_time_of_the_fetch_as_far_as_the_operator_wants(
     assert freshness("Cache-Control: max-age=60", policy=Policy(early=early), delay=delay).eager == eager
 
 
+def test_a_part_is_not_refreshed_early() -> None:
+    assert freshness("Cache-Control: max-age=60", status=206, policy=Policy(early=1.0), delay=2.0).eager == 0
+
+
 @pytest.mark.parametrize("delay", [0.0, -5.0, 0.0001])
 def test_a_clock_that_did_not_move_puts_no_end_to_refreshing(delay: float) -> None:
     assert freshness("Cache-Control: max-age=60", policy=Policy(early=2.0), delay=delay).eager == 0.002

@@ -118,6 +118,8 @@ def test_a_strategy_is_obeyed_here_too(strategy: Strategy, reason: Reason | None
         (["Cache-Control: private, max-age=5"], 200, "private, max-age=5"),
         (["Cache-Control: no-store"], 200, "no-store"),
         (["Cache-Control: no-cache"], 200, "no-cache"),
+        (["Set-Cookie: a=b"], 200, None),
+        (["Cache-Control: max-age=5", "Set-Cookie: a=b"], 200, "max-age=5"),
         # and only successes get it.
         (["Cache-Control: max-age=5"], 404, "max-age=5"),
         (["Cache-Control: max-age=5"], 301, "max-age=5"),
@@ -127,6 +129,11 @@ def test_a_strategy_is_obeyed_here_too(strategy: Strategy, reason: Reason | None
 )  # fmt: skip
 def test_the_lifetime_that_browsers_see(lines: list[str], status: int, expected: str | None) -> None:
     assert seen(*lines, status=status, policy=MINUTE) == expected
+
+
+def test_an_unsafe_switch_lets_cookies_have_it_too() -> None:
+    lines = ["Cache-Control: max-age=5", "Set-Cookie: a=b"]
+    assert seen(*lines, policy=replace(MINUTE, unsafe_store_set_cookie=True)) == "max-age=60"
 
 
 def test_the_lifetime_here_is_not_what_browsers_see() -> None:
@@ -144,6 +151,7 @@ def test_the_lifetime_here_is_not_what_browsers_see() -> None:
         (["CDN-Cache-Control: max-age=5", "Cache-Control: private, max-age=9"], 200, False),
         (["CDN-Cache-Control: max-age=5", "Cache-Control: no-cache"], 200, False),
         (["Cache-Control: max-age=5"], 404, False),
+        (["Cache-Control: max-age=5", "Set-Cookie: a=b"], 200, False),
     ],
 )
 def test_time_runs_from_delivery_exactly_where_clients_see_a_time_of_their_own(
