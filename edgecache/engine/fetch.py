@@ -13,7 +13,7 @@ Theory
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 
 from edgecache.engine.collapse import KEPT_OUT, Collapse, Died, Elsewhere, Failed, Filled, Flight, Freshened, Unshared
@@ -22,6 +22,7 @@ from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Exchange
 from edgecache.engine.fill import Fill
 from edgecache.engine.judging import is_refused, judge, policy_of_update
+from edgecache.engine.other_servers import OtherServers
 from edgecache.engine.plan import Plan, forwarded
 from edgecache.engine.telling import Marks, ends_what_is_stored, is_telling, is_update_for_one
 from edgecache.engine.turns import Turns
@@ -29,7 +30,6 @@ from edgecache.errors import OriginError, OriginTimeout
 from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.http.ranges import ContentRange
 from edgecache.origin.base import InterimHandler, Origin, OriginResponse, RequestBody
-from edgecache.origin.retry_budget import RetryBudget
 from edgecache.purging.base import Ledger
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics import storing, validation
@@ -79,7 +79,7 @@ class Fetcher:
         self._clock = clock
         self._turns = turns
         self._marks = Marks(collapse, counters, policy, clock)
-        self._elsewhere = RetryBudget(clock())
+        self._others = OtherServers(origin, clock)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -132,10 +132,7 @@ class Fetcher:
     async def _fly(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None) -> None:
         request_time = self._clock()
         try:
-            response = await self.send(plan.outgoing(), plan.content, exchange, on_interim)
-            while self._may_be_elsewhere(plan, response):
-                response.close()
-                response = await self.send(plan.outgoing(), plan.content, exchange, on_interim)
+            response = await self._asked(plan, exchange, on_interim)
         except OriginError as error:
             flight.resolve(Failed(error))
             return
@@ -145,11 +142,16 @@ class Fetcher:
             response.close()
             raise
 
-    def _may_be_elsewhere(self, plan: Plan, response: OriginResponse) -> bool:
-        """Whether to ask once more for an asset: during a deploy one server has it already, and another not yet."""
-        if response.head.status not in (404, 410) or not plan.asked.is_versioned:
-            return False
-        return self._elsewhere.spend()
+    async def _asked(self, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None) -> OriginResponse:
+        """Send what is planned, and ask other servers for an asset that the first has not."""
+        outgoing = plan.outgoing()
+        self._others.note_request()
+        response = await self.send(outgoing, plan.content, exchange, on_interim)
+        response = await self._others.ask(
+            plan, response, lambda tried: self.send(outgoing, plan.content, exchange, apart_from=tried)
+        )
+        exchange.origin_status = response.head.status
+        return response
 
     async def send(
         self,
@@ -159,16 +161,18 @@ class Fetcher:
         on_interim: InterimHandler | None = None,
         body: RequestBody | None = None,
         upgrade: str | None = None,
+        apart_from: Sequence[str] = (),
     ) -> OriginResponse:
         """Send a request and count it. Raises ``OriginError``."""
         self._counters.origin_requests += 1
-        self._elsewhere.note_request(self._clock())
         head = forwarded(head, self._policy)
         if content is not None:
             body = RequestBody(_once(content), len(content))
         sent_at = self._clock()
         try:
-            response = await self._origin.send(head, body, upgrade=upgrade, on_interim=on_interim)
+            response = await self._origin.send(
+                head, body, upgrade=upgrade, on_interim=on_interim, apart_from=apart_from
+            )
         except OriginTimeout:
             self._counters.origin_timeouts += 1
             raise

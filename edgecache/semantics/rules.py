@@ -31,7 +31,7 @@ from edgecache.http.message import FieldsView, RequestHead, ResponseHead
 from edgecache.semantics.guards import extension_of, media_type, path_of
 from edgecache.semantics.normalising import normalised
 from edgecache.semantics.policy import Policy
-from edgecache.semantics.versioned import AssetNames, By, recognise
+from edgecache.semantics.versioned import AssetNames, By, Versioned, recognise
 
 __all__ = ["BUILT_IN", "REQUEST_SETTINGS", "Applied", "Match", "Pattern", "Rule", "RuleSet"]
 
@@ -196,9 +196,9 @@ class Applied:
     policy: Policy
 
     @property
-    def is_versioned(self) -> bool:
-        """Whether the name that was asked for is a versioned asset's."""
-        return recognise(path_of(self.asked.target), self.rules.names) is not None
+    def versioned(self) -> Versioned | None:
+        """What makes the name that was asked for a versioned asset's, or None."""
+        return recognise(path_of(self.asked.target), self.rules.names)
 
     def on(self, response: ResponseHead) -> Policy:
         """Return what holds for a response to it."""
