@@ -54,6 +54,7 @@ class _Response:
     framing: Framing
     content_length: int | None
     tunnel: Tunnel | None = None
+    server: str = ""
     pieces: tuple[bytes, ...] = ()
 
     async def chunks(self) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ Theory
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import replace
 
 from edgecache.engine.collapse import KEPT_OUT, Collapse, Died, Elsewhere, Failed, Filled, Flight, Freshened, Unshared
@@ -24,15 +24,15 @@ from edgecache.engine.fill import Fill
 from edgecache.engine.finish import keep
 from edgecache.engine.judgements import Judgements
 from edgecache.engine.judging import Filling, Judgement, is_refused, judge, policy_of_update
+from edgecache.engine.other_servers import OtherServers
 from edgecache.engine.plan import Plan, forwarded
 from edgecache.engine.telling import Marks, ends_what_is_stored, is_telling, is_update_for_one
 from edgecache.engine.turns import Turn, Turns
 from edgecache.errors import OriginError, OriginTimeout
-from edgecache.http.message import RequestHead, ResponseHead
+from edgecache.http.message import RequestHead
 from edgecache.origin.base import InterimHandler, Origin, OriginResponse, RequestBody
-from edgecache.origin.retry_budget import RetryBudget
 from edgecache.purging.base import Ledger
-from edgecache.semantics import releases, storing, validation
+from edgecache.semantics import storing, validation
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Birth, StoredResponse
@@ -70,7 +70,7 @@ class Fetcher:
         self._judgements = judgements
         self._turns = turns
         self._marks = Marks(collapse, counters, policy, clock)
-        self._elsewhere = RetryBudget(clock())
+        self._others = OtherServers(origin, clock)
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -131,10 +131,7 @@ class Fetcher:
     async def _fly(self, flight: Flight, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None) -> None:
         request_time = self._clock()
         try:
-            response = await self.send(plan.outgoing(), plan.content, exchange, on_interim, release=plan.release)
-            if self._may_be_elsewhere(plan, response.head):
-                response.close()
-                response = await self.send(plan.outgoing(), plan.content, exchange, on_interim, release=plan.release)
+            response = await self._asked(plan, exchange, on_interim)
         except OriginError as error:
             flight.resolve(Failed(error))
             return
@@ -144,11 +141,18 @@ class Fetcher:
             response.close()
             raise
 
-    def _may_be_elsewhere(self, plan: Plan, head: ResponseHead) -> bool:
-        """Whether to ask once more: during a deploy one server has the new release already, and another not yet."""
-        is_missing = head.status in (404, 410) and plan.asked.is_versioned
-        is_other = plan.release != "" and releases.contradicts(head.fields, plan.release)
-        return (is_missing or is_other) and self._elsewhere.spend()
+    async def _asked(self, plan: Plan, exchange: Exchange, on_interim: InterimHandler | None) -> OriginResponse:
+        """Send what is planned, and ask other servers for an asset that the first has not."""
+        outgoing = plan.outgoing()
+        self._others.note_request()
+        response = await self.send(outgoing, plan.content, exchange, on_interim, release=plan.release)
+        response = await self._others.ask(
+            plan,
+            response,
+            lambda tried: self.send(outgoing, plan.content, exchange, release=plan.release, apart_from=tried),
+        )
+        exchange.origin_status = response.head.status
+        return response
 
     async def send(
         self,
@@ -159,16 +163,18 @@ class Fetcher:
         body: RequestBody | None = None,
         upgrade: str | None = None,
         release: str = "",
+        apart_from: Sequence[str] = (),
     ) -> OriginResponse:
         """Send a request, wanting a ``release`` if any, and count it. Raises ``OriginError``."""
         self._counters.origin_requests += 1
-        self._elsewhere.note_request(self._clock())
         head = forwarded(head, self._policy, release)
         if content is not None:
             body = RequestBody(_once(content), len(content))
         sent_at = self._clock()
         try:
-            response = await self._origin.send(head, body, upgrade=upgrade, on_interim=on_interim)
+            response = await self._origin.send(
+                head, body, upgrade=upgrade, on_interim=on_interim, apart_from=apart_from
+            )
         except OriginTimeout:
             self._counters.origin_timeouts += 1
             raise

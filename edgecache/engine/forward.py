@@ -139,7 +139,8 @@ def _follow(
             return serve.from_fill(parts, exchange, flight, outcome, Status(fwd, collapsed=True), now)
         case Unshared(response):
             code = response.head.status
-            return serve.serve_instead(parts, exchange, plan, reason, code, now) if code >= 400 else None
+            is_failure = code >= 400 or outcome.reason in KEPT_OUT
+            return serve.serve_instead(parts, exchange, plan, reason, code, now) if is_failure else None
         case Failed(error):
             return serve.serve_instead(parts, exchange, plan, reason, None, now) or serve.fail(
                 parts, exchange, fwd, error, now

@@ -84,7 +84,8 @@ def judge(
     governing = freshness.govern(head.fields, policy)
     numbers = freshness.assess(head, governing, policy, request_time=request_time, response_time=response_time)
     objections = storing.objections(request, head, governing, numbers, policy, response.head)
-    reason = _kept_out(request, head, instead, response_time)
+    is_gone = Reason.TYPE_MISMATCH in objections
+    reason = _kept_out(request, 404 if is_gone else head.status, instead, response_time)
     if reason is None and response.framing is Framing.CLOSE:
         reason = Reason.CLOSE_DELIMITED
     if reason is None and objections:
@@ -97,11 +98,14 @@ def judge(
     return Judgement(policy, head, presenting.shown_head(head, policy, objections, is_by_rule=is_by_rule), reason)
 
 
-def _kept_out(request: RequestHead, head: ResponseHead, stored: StoredResponse | None, now: float) -> Reason | None:
-    """Return why a failure does not replace what is stored."""
-    if stored is None or head.status < 400:
+def _kept_out(request: RequestHead, status: int, stored: StoredResponse | None, now: float) -> Reason | None:
+    """Return why a failure does not replace what is stored.
+
+    What is not of the type that its name says is as good as a 404, of an application that has none.
+    """
+    if stored is None or status < 400:
         return None
-    excuse = may_serve_instead(stored, now, status=head.status, request=request)
+    excuse = may_serve_instead(stored, now, status=status, request=request)
     if excuse is None:
         return None
     return Reason.RETAINED if excuse is Reason.RETAINED else Reason.ERROR_KEPT_OUT

@@ -53,11 +53,15 @@ def _used(parts: Parts, stored: StoredResponse, now: float) -> StoredResponse:
 def serve_instead(
     parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, status: int | None, now: float
 ) -> Delivery | None:
-    """Serve a stale response in the place of a failure, if that is allowed; ``status`` is the origin's, if any."""
+    """Serve a stale response in the place of a failure, if that is allowed; ``status`` is the origin's, if any.
+
+    A success that fails is one of the wrong type, and is as good as a 404.
+    """
     stored = plan.validate
     if stored is None:
         return None
-    excuse = reuse.may_serve_instead(stored, now, status=status, request=plan.head)
+    failure = 404 if status is not None and status < 400 else status
+    excuse = reuse.may_serve_instead(stored, now, status=failure, request=plan.head)
     if excuse is None or parts.ledger.verdict(stored) is not Verdict.VALID:
         return None
     exchange.record("serve-stale")

@@ -14,7 +14,7 @@ Contract
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,6 +69,11 @@ class OriginResponse(Protocol):
         ...
 
     @property
+    def server(self) -> str:
+        """URL of the server that answered, as it is configured."""
+        ...
+
+    @property
     def framing(self) -> Framing:
         """How the body's end will be known."""
         ...
@@ -102,8 +107,22 @@ class Origin(Protocol):
         *,
         upgrade: str | None = None,
         on_interim: InterimHandler | None = None,
+        apart_from: Sequence[str] = (),
     ) -> OriginResponse:
-        """Send a request. ``upgrade`` is the protocol asked for (``websocket``), or None."""
+        """Send a request. ``upgrade`` is the protocol asked for (``websocket``), or None.
+
+        ``apart_from`` are servers that have answered it already, each as often as it has: now it goes to another, or,
+        when there is none, over a new connection, which a balancer may lead to another.
+        """
+        ...
+
+    @property
+    def is_one_name(self) -> bool:
+        """Whether one configured address stands for however many servers there are."""
+        ...
+
+    def has_other(self, tried: Sequence[str]) -> bool:
+        """Whether it may be another server that answers, after those that were tried."""
         ...
 
     async def close(self) -> None:

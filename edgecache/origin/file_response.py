@@ -73,6 +73,7 @@ class FileResponse:
     """
 
     tunnel: Tunnel | None = None
+    server: str = "file:"
 
     def __init__(
         self, head: ResponseHead, content: bytes | None = None, stretch: tuple[OpenFile, int, int] | None = None

@@ -34,7 +34,7 @@ from edgecache.origin.file_tree import Tree
 from edgecache.origin.media_types import media_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from edgecache.http.message import FieldsView, RequestHead
     from edgecache.origin.base import InterimHandler, RequestBody
@@ -83,8 +83,9 @@ class FileOrigin:
         *,
         upgrade: str | None = None,
         on_interim: InterimHandler | None = None,
+        apart_from: Sequence[str] = (),
     ) -> FileResponse:
-        """Answer a request (``base.Origin.send``); no file has a use for ``body``, ``upgrade`` or ``on_interim``.
+        """Answer a request (``base.Origin.send``); no file has a use for anything but its head.
 
         Raises:
             OriginError: the file system failed, or a file was written while it was read.
@@ -102,6 +103,15 @@ class FileOrigin:
         except BaseException:
             found.file.close()
             raise
+
+    @property
+    def is_one_name(self) -> bool:
+        """There is one directory."""
+        return True
+
+    def has_other(self, tried: Sequence[str]) -> bool:
+        """There is none."""
+        return False
 
     async def close(self) -> None:
         """Nothing is held between two requests."""

@@ -66,8 +66,10 @@ class Pool:
         self._closed = False
         self.in_use = 0
 
-    async def acquire(self, *, fresh: bool = False) -> OriginConnection:
-        """Return a connection, none of those idle now if ``fresh``; it comes back by itself.
+    async def acquire(self, *, fresh: bool = False, apart: bool = False) -> OriginConnection:
+        """Return a connection, none of those idle now if ``fresh`` or ``apart``; it comes back by itself.
+
+        With ``fresh`` those are closed; with ``apart`` only the oldest is, to keep the bound.
 
         Raises:
             Unreachable: nobody listens, there is no such name, or TLS failed.
@@ -76,11 +78,15 @@ class Pool:
         if fresh:
             # A kept connection was dead, so its siblings are suspect; and it keeps the bound above.
             self._drop_idle()
+        if apart and self._idle:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest]
+            oldest.abort("another takes its place")
         self.in_use += 1
         try:
-            connection = None if self._slots.locked() else self._take_idle()
+            connection = None if apart or self._slots.locked() else self._take_idle()
             if connection is None:
-                connection = await self._open_in_time()
+                connection = await self._open_in_time(apart=apart)
             else:
                 await self._slots.acquire()  # there is one, so this does not wait
         except BaseException:
@@ -150,13 +156,13 @@ class Pool:
 
     # Opening one
 
-    async def _open_in_time(self) -> OriginConnection:
+    async def _open_in_time(self, *, apart: bool) -> OriginConnection:
         url, timeout = self._address.url, self._settings.connect_timeout
         try:
             async with asyncio.timeout(timeout):
                 await self._slots.acquire()
                 try:
-                    return self._take_idle() or await self._open()
+                    return (None if apart else self._take_idle()) or await self._open()
                 except BaseException:
                     self._slots.release()
                     raise

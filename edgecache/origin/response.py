@@ -53,7 +53,7 @@ class ConnectionTunnel:
 
 
 class Response:
-    """A response whose body is on its way (``base.OriginResponse``)."""
+    """A response whose body is on its way (``base.OriginResponse``). Whose it is, ``server`` writes into it."""
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class Response:
     ) -> None:
         self.head = head
         self.tunnel = tunnel
+        self.server = ""
         self._reader = reader
         self._inflow = inflow
         self._patience = patience

@@ -21,19 +21,20 @@ _RESERVE_PERIOD: Final = 10.0
 class RetryBudget:
     """A token bucket: every request adds a tenth of a retry, every retry takes a whole one.
 
-    A reserve of three refills with time, so that a quiet origin can be retried too; the ceiling makes
-    "recent requests" mean the last thousand.
+    A reserve, of three if nobody says otherwise, refills with time, so that a quiet origin can be retried too; the
+    ceiling makes "recent requests" mean the last thousand.
     """
 
-    def __init__(self, now: float) -> None:
-        self._tokens = _RETRY_RESERVE
+    def __init__(self, now: float, reserve: float = _RETRY_RESERVE) -> None:
+        self._tokens = reserve
+        self._reserve = reserve
         self._filled_at = now
 
     def note_request(self, now: float) -> None:
         """Count a request that came from a client."""
-        refill = (now - self._filled_at) * _RETRY_RESERVE / _RESERVE_PERIOD
+        refill = (now - self._filled_at) * self._reserve / _RESERVE_PERIOD
         self._filled_at = now
-        self._tokens = max(self._tokens, min(self._tokens + refill, _RETRY_RESERVE))
+        self._tokens = max(self._tokens, min(self._tokens + refill, self._reserve))
         self._tokens = min(self._tokens + _RETRY_SHARE, _RETRY_CEILING)
 
     def spend(self) -> bool:
@@ -42,3 +43,7 @@ class RetryBudget:
             return False
         self._tokens -= 1.0
         return True
+
+    def give_back(self) -> None:
+        """Put a retry back that was worth it."""
+        self._tokens = min(self._tokens + 1.0, _RETRY_CEILING)

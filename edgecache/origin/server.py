@@ -41,8 +41,12 @@ class OriginServer:
         """Requests that wait for, open or use a connection; until their bodies are here, or given up."""
         return self._pool.in_use
 
-    async def send(self, request: WireRequest, on_interim: InterimHandler | None, *, fresh: bool = False) -> Response:
-        """Send a request; return when the final response's head is here. ``fresh`` distrusts idle connections.
+    async def send(
+        self, request: WireRequest, on_interim: InterimHandler | None, *, fresh: bool = False, apart: bool = False
+    ) -> Response:
+        """Send a request; return when the final response's head is here.
+
+        ``fresh`` distrusts idle connections; ``apart`` leaves them alone, and opens another.
 
         Raises:
             Unreachable: nothing was sent.
@@ -50,7 +54,7 @@ class OriginServer:
             OriginError: everything else that an origin can do wrong; ``OriginTimeout`` if by being slow.
         """
         try:
-            connection = await self._pool.acquire(fresh=fresh)
+            connection = await self._pool.acquire(fresh=fresh, apart=apart)
             response = await connection.exchange(request, on_interim)
         except Unanswered:
             raise  # says nothing about the server: connections have to be closed some time
@@ -58,6 +62,7 @@ class OriginServer:
             self.health.failed(self._time())
             raise
         self.health.succeeded()
+        response.server = self.address.url
         return response
 
     async def close(self) -> None:

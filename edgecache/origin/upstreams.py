@@ -6,6 +6,9 @@ Theory
     content, it happens only when no byte of an answer was seen, and all of them together stay within a
     share of the traffic. Stricter than the RFC: PUT and DELETE are idempotent, but are not repeated here.
 
+    An answer is no failure, and is not asked for again here. But whoever reads it may know that another server would
+    answer otherwise (``engine.other_servers``), and send the request once more, apart from those that were tried.
+
     Redirects are answers; they are never followed, so a request reaches no address but the configured ones.
 
 Called by the engine, through ``base.Origin``.
@@ -26,7 +29,7 @@ from edgecache.origin.server import OriginServer
 from edgecache.origin.wire import WireRequest, is_authority, render_request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from edgecache.http.message import RequestHead
     from edgecache.origin.base import InterimHandler, RequestBody
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
     from edgecache.origin.settings import OriginSettings
 
 __all__ = ["Upstreams"]
+
+_TRIES_BEHIND_ONE_NAME: Final = 6
+"""Connections that one request is sent over, to meet another server behind a balancer."""
 
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
 
@@ -64,6 +70,7 @@ class Upstreams:
         *,
         upgrade: str | None = None,
         on_interim: InterimHandler | None = None,
+        apart_from: Sequence[str] = (),
     ) -> Response:
         """Send a request to the least busy server that is up (``base.Origin.send``).
 
@@ -74,14 +81,26 @@ class Upstreams:
         """
         request = render_request(head, body, upgrade, self._host)
         self._budget.note_request(self._time())
-        server = self._choose(self.servers)
+        others = [server for server in self.servers if server.address.url not in apart_from]
+        server = self._choose(others or self.servers)
         try:
-            return await server.send(request, on_interim)
+            return await server.send(request, on_interim, apart=not others)
         except (Unanswered, Unreachable) as failure:
             second = self._second_choice(request, server, failure)
             if second is None:
                 raise
         return await second.send(request, on_interim, fresh=second is server)
+
+    @property
+    def is_one_name(self) -> bool:
+        """Whether only one server is configured; a balancer may stand there (``base.Origin``)."""
+        return len(self.servers) == 1
+
+    def has_other(self, tried: Sequence[str]) -> bool:
+        """Whether a server is up that was not tried; behind a single name there may be several (``base.Origin``)."""
+        if self.is_one_name:
+            return len(tried) < _TRIES_BEHIND_ONE_NAME
+        return any(server.health.is_up() and server.address.url not in tried for server in self.servers)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -33,7 +33,7 @@ from edgecache.semantics.guards import extension_of, media_type, path_of
 from edgecache.semantics.key import cookies
 from edgecache.semantics.normalising import normalised
 from edgecache.semantics.policy import Policy
-from edgecache.semantics.versioned import AssetNames, By, recognise
+from edgecache.semantics.versioned import AssetNames, By, Versioned, recognise
 
 __all__ = ["BUILT_IN", "REQUEST_SETTINGS", "Applied", "Match", "Rule", "RuleSet"]
 
@@ -195,9 +195,9 @@ class Applied:
     tags: tuple[str, ...] = ()
 
     @property
-    def is_versioned(self) -> bool:
-        """Whether the name that was asked for is a versioned asset's."""
-        return recognise(path_of(self.asked.target), self.rules.names) is not None
+    def versioned(self) -> Versioned | None:
+        """What makes the name that was asked for a versioned asset's, or None."""
+        return recognise(path_of(self.asked.target), self.rules.names)
 
     def on(self, response: ResponseHead) -> Policy:
         """Return what holds for a response to it."""

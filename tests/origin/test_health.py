@@ -89,3 +89,18 @@ def test_the_reserve_refills_with_time_and_no_further() -> None:
     assert spent(budget) == 1
     budget.note_request(1000.0)
     assert spent(budget) == 3
+
+
+def test_a_larger_reserve_refills_as_fast_as_a_small_one() -> None:
+    budget = RetryBudget(0.0, reserve=30.0)
+    assert spent(budget) == 30
+    budget.note_request(5.0)
+    assert spent(budget) == 15
+
+
+def test_a_retry_that_was_worth_it_costs_nothing() -> None:
+    budget = RetryBudget(0.0)
+    for _ in range(10):
+        assert budget.spend()
+        budget.give_back()
+    assert spent(budget) == 3
