@@ -12,6 +12,7 @@ import itertools
 from dataclasses import dataclass, field
 
 from tests.scenarios.builds import PAGES, assets_of, is_whole, release_of
+from tests.scenarios.composed import until
 from tests.scenarios.running import RunningEdge
 
 __all__ = ["Visitors"]
@@ -40,8 +41,7 @@ class Visitors:
 
     async def until(self, loads: int) -> None:
         """Wait until so many pages were loaded altogether, or something was wrong."""
-        while self.loads < loads and not self.wrong:
-            await asyncio.sleep(0)
+        await until(lambda: self.loads >= loads or bool(self.wrong))
 
     async def finished(self) -> None:
         """Wait until everybody has seen enough; raise what went wrong with a visitor."""
