@@ -20,6 +20,7 @@ import click
 from edgecache import __version__
 from edgecache.cli.check import check
 from edgecache.cli.demo import demo
+from edgecache.cli.deploy import deploy
 from edgecache.cli.mistakes import described
 from edgecache.cli.proxy import proxy
 from edgecache.cli.purge import purge
@@ -51,7 +52,7 @@ def main() -> None:
     """A reverse proxy that caches. Start with: edgecache proxy --to http://127.0.0.1:8000"""
 
 
-for _command in (proxy, run, check, reload, purge, demo):
+for _command in (proxy, run, check, reload, purge, deploy, demo):
     main.add_command(_command)
 
 if __name__ == "__main__":

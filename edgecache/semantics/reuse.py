@@ -242,7 +242,7 @@ def may_serve_instead(
     # A fresh one, whose validation only the request asked for, has negative staleness and always qualifies.
     staleness = -freshness.ttl(now)
     if status is not None and status < 500:
-        is_retained = 0 < freshness.if_gone and staleness < freshness.if_gone
+        is_retained = freshness.if_gone > 0 and staleness < freshness.if_gone
         return Reason.RETAINED if status in _GONE and is_retained else None
     # Within grace it may be served stale without any error (RFC 5861 §3): all the more with one.
     if staleness < max(freshness.if_error, freshness.grace):

@@ -41,7 +41,7 @@ class SteadyClock:
 async def edges_sharing(
     server: RedisServer, origin: ScriptedOrigin, clock: FakeClock, steady: SteadyClock
 ) -> AsyncIterator[StartShared]:
-    """Start edges that share ``server``; keywords are keys of the ``cache`` table, beside the ``redis`` one and rules."""
+    """Start edges that share ``server``; keywords are keys of the ``cache`` table, beside ``redis`` and rules."""
     edges: list[RunningEdge] = []
     async with AsyncExitStack() as running:
 
