@@ -153,6 +153,10 @@ async def an_upgrade(stage: Stage) -> None:
     await stage.get((("Connection", "Upgrade"), ("Upgrade", "websocket"), *key.items()))
 
 
+async def a_pass(stage: Stage) -> None:
+    await stage.stored()
+
+
 async def content_in_a_get(stage: Stage) -> None:
     await stage.get(body=b"content")
 
@@ -216,6 +220,31 @@ async def gone_back_to(stage: Stage) -> None:
 async def of_another_release(stage: Stage) -> None:
     await stage.edge.parts.ledger.activate("v2")
     await stage.stored(Edgecache_Release="v1")
+
+
+async def ahead_of_its_end(stage: Stage) -> None:
+    """What took so long to fetch that every request is eager to do it again in time."""
+    slow = Reply(200, {"Cache-Control": FRESH}, b"content")
+
+    def answer(_: object) -> Reply:
+        stage.clock.advance(1e9)
+        return slow
+
+    stage.origin.script = answer
+    await stage.get()
+    await stage.get()
+    await settled(stage.edge)
+
+
+async def an_asset_that_is_gone(stage: Stage) -> None:
+    await stage.stored(age=61)
+    stage.answers(404)
+    await stage.get()
+
+
+async def a_page_in_the_place_of_a_script(stage: Stage) -> None:
+    stage.answers(Cache_Control=FRESH, Content_Type="text/html")
+    await stage.edge.fetch("/a.js")
 
 
 async def groups_ended(stage: Stage) -> None:
@@ -284,6 +313,8 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.IF_ERROR: an_error_replaced,
     Reason.UNREACHABLE: an_unreachable_origin,
     Reason.VALIDATED: a_validation,
+    Reason.EARLY: ahead_of_its_end,
+    Reason.RETAINED: an_asset_that_is_gone,
     Reason.HELD: gone_back_to,
     Reason.COLLAPSED: two_at_once,
     Reason.URI_MISS: a_miss,
@@ -297,6 +328,7 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.METHOD: an_unsafe_method,
     Reason.PRECONDITION: a_precondition,
     Reason.UPGRADE: an_upgrade,
+    Reason.RULE_PASS: a_pass,
     Reason.CONTENT: content_in_a_get,
     Reason.ONLY_IF_CACHED: only_if_cached,
     Reason.STATUS: answered(500),
@@ -306,6 +338,8 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.PRIVATE: answered(Cache_Control="private"),
     Reason.AUTHORIZATION: asked({"Authorization": "Basic x"}, Cache_Control=FRESH),
     Reason.SET_COOKIE: answered(Cache_Control=FRESH, Set_Cookie="a=b"),
+    Reason.TYPE_MISMATCH: a_page_in_the_place_of_a_script,
+    Reason.UNKEYED_FIELD: asked({"X-Debug": "1"}, Cache_Control=FRESH),
     Reason.REQUEST_COOKIE: asked({"Cookie": "a=b"}, ETag='"1"'),
     Reason.VARY_STAR: answered(Cache_Control=FRESH, Vary="*"),
     Reason.NO_FRESHNESS: answered(),
@@ -321,9 +355,12 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.ORIGIN_TIMEOUT: a_slow_origin,
 }
 
-RULES: Final[dict[Story, tuple[Rule, ...]]] = dict.fromkeys(
-    (gone_back_to, of_another_release), (Rule(name="pages", settings={"by_release": True}),)
-)
+RULES: Final[dict[Story, tuple[Rule, ...]]] = {
+    a_pass: (Rule(name="pass", settings={"passes": True}),),
+    ahead_of_its_end: (Rule(name="early", settings={"edge_ttl": 60.0, "early": 10.0}),),
+    an_asset_that_is_gone: (Rule(name="retain", settings={"retain": 86_400.0}),),
+    **dict.fromkeys((gone_back_to, of_another_release), (Rule(name="pages", settings={"by_release": True}),)),
+}
 """What some stories need."""
 
 FORWARDED: Final[dict[Fwd, Story]] = {

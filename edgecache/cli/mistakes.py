@@ -16,5 +16,6 @@ def described(error: EdgecacheError) -> str:
         return f"edgecache: {error}"
     lines = [f"{error.where or 'edgecache'}: {error.message}"]
     lines += [f"    {line}" for line in error.line.splitlines()]
+    lines += [f"  why: {error.why}"] if error.why else []
     lines += [f"  fix: {error.hint}"] if error.hint else []
     return "\n".join(lines)

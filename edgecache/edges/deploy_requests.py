@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from edgecache.edges.forwarded import Peer, forwarded
-from edgecache.edges.request_head import parse_authority, parse_target
 from edgecache.errors import ClientError
 from edgecache.http.message import Pair, RequestHead, fields_of
+from edgecache.http.target import parse_authority, parse_target
 
 if TYPE_CHECKING:
     from edgecache.edges.deploy_messages import BeginOrder
