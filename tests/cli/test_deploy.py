@@ -14,7 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from edgecache.cli import deploy as command
+from edgecache.cli.edge_client import FAILED, TIMED_OUT, UNCONFIRMED, UNREACHABLE
 from edgecache.cli.main import main
+from edgecache.edges.config_load import load
 from edgecache.edges.tokens import Tokens
 from edgecache.purging.local import LocalLedger
 from edgecache.purging.receipt import Receipt, State, WorkerReceipt
@@ -234,3 +236,23 @@ def test_what_is_not_confirmed(ledger: Any, arguments: tuple[str, ...], code: in
         found, output, errors = edgecache("activate", "v42", "--force", *arguments, **environ)
     assert (found, errors) == (code, says)
     assert ("MISSING" in output) is isinstance(ledger, Silent)
+
+
+# What is documented.
+
+
+def test_the_documented_configuration_is_right(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "deploys.md").read_text("utf-8")
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    path = tmp_path / "edgecache.toml"
+    path.write_text(f'[origin]\nurls = ["http://127.0.0.1:8000"]\n{text}', "utf-8")
+    config = load(str(path), environ={})
+    (pages,) = (rule for rule in config.rules if rule.name == "pages")
+    assert pages.settings == {"by_release": True, "retain": 7 * 86_400.0}
+
+
+def test_the_documented_codes_are_those_of_the_command() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "deploys.md").read_text("utf-8")
+    table = page.partition("| code | of `edgecache deploy` |")[2]
+    codes = [int(code) for code in re.findall(r"^\| ([0-9]) \|", table, re.MULTILINE)]
+    assert codes == [0, FAILED, 2, UNREACHABLE, UNCONFIRMED, TIMED_OUT]
