@@ -198,6 +198,10 @@ class Applied:
         """Whether the name that was asked for is a versioned asset's."""
         return recognise(path_of(self.asked.target), self.rules.names) is not None
 
+    def tagged(self, *tags: str) -> Applied:
+        """Return the same for a request whose response gets these tags too."""
+        return Applied(self.rules, self.asked, self.head, self.policy, tags)
+
     def on(self, response: ResponseHead) -> Policy:
         """Return what holds for a response to it."""
         policy = self.rules.on_response(self.asked, response)
