@@ -12,7 +12,7 @@ import contextlib
 import http.client
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, NoReturn, TypeVar
@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import click
 import msgspec
 
-from edgecache.edges.purge_messages import Problem
+from edgecache.edges.purge_messages import Problem, WorkerReply
 from edgecache.edges.token_file import ADMIN_PORT, local_secret
 from edgecache.edges.tokens import VARIABLE, is_secret
 
@@ -39,6 +39,7 @@ __all__ = [
     "end",
     "plain",
     "with_edge",
+    "worker_lines",
 ]
 
 FAILED: Final = 1
@@ -70,6 +71,15 @@ def end(code: int, message: str) -> NoReturn:
 def plain(text: str) -> str:
     """Return a text without what a terminal would obey."""
     return "".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in text)
+
+
+def worker_lines(workers: Iterable[WorkerReply]) -> Iterator[str]:
+    """Yield what each process said about an order, one below the other."""
+    workers = list(workers)
+    width = max((len(plain(one.worker)) for one in workers), default=0)
+    for one in workers:
+        when = "" if one.milliseconds is None else f"{one.milliseconds:.0f} ms"
+        yield f"  {plain(one.worker):<{width}}  {'applied' if one.applied else 'MISSING'}  {when}".rstrip()
 
 
 def with_edge(command: _Command) -> _Command:

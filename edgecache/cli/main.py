@@ -20,6 +20,7 @@ import click
 from edgecache import __version__
 from edgecache.cli.check import check
 from edgecache.cli.demo import demo
+from edgecache.cli.deploy import deploy
 from edgecache.cli.explain import explain
 from edgecache.cli.mistakes import described
 from edgecache.cli.proxy import proxy
@@ -53,7 +54,7 @@ def main() -> None:
     """A reverse proxy that caches. Start with: edgecache proxy --to http://127.0.0.1:8000"""
 
 
-for _command in (proxy, run, check, reload, purge, explain, scan, demo):
+for _command in (proxy, run, check, reload, purge, deploy, explain, scan, demo):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from edgecache.cli.edge_client import (
     end,
     plain,
     with_edge,
+    worker_lines,
 )
 from edgecache.edges.purge_messages import Erasure, ErasureState, Outcome, PurgeReply
 
@@ -182,7 +183,4 @@ def _lines(reply: PurgeReply) -> Iterator[str]:
         yield plain(reply.detail)
     if reply.workers:
         yield f"purge {reply.sequence}, id {plain(reply.id)}, after {reply.waited_ms:.0f} ms"
-    width = max((len(plain(one.worker)) for one in reply.workers), default=0)
-    for one in reply.workers:
-        when = "" if one.milliseconds is None else f"{one.milliseconds:.0f} ms"
-        yield f"  {plain(one.worker):<{width}}  {'applied' if one.applied else 'MISSING'}  {when}".rstrip()
+    yield from worker_lines(reply.workers)

@@ -19,7 +19,8 @@ from aiohttp import web
 
 from edgecache.edges import answering
 from edgecache.edges.answering import RETRY_AFTER, Refused
-from edgecache.edges.deploy_messages import ActivateOrder, BeginOrder, ReleaseReply, RollbackOrder, read, requests_of
+from edgecache.edges.deploy_messages import ActivateOrder, BeginOrder, ReleaseReply, RollbackOrder, read
+from edgecache.edges.deploy_requests import requests_of
 from edgecache.edges.deploys import PATIENCE, Orderer, checked
 from edgecache.edges.siblings import ALONE
 from edgecache.errors import ClientError

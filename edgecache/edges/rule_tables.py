@@ -214,7 +214,7 @@ _STALE: Final = (
     _duration("if_error", "stale is served instead of a 5xx", '"1h"'),
     _duration("if_unreachable", "stale is served while the origin cannot be reached", '"1h"'),
     _duration("keep", "kept after that, only to be validated", '"1h"'),
-    _duration("retain", "stale is served instead of a 404 or 410: assets of earlier releases", '"30d"'),
+    _duration("retain", "kept for earlier releases: assets in the place of a 404 or 410, pages to go back to", '"30d"'),
     _switch("may_be_stale", "`false`: none of these windows, and no `max-stale`", example="false"),
 )
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edgecache.engine.judging import Judgement, judge, passing
 from edgecache.http.fields import combined, parse_delta_seconds
 from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.origin.base import Framing, Tunnel
-from edgecache.semantics import reuse
+from edgecache.semantics import releases, reuse
 from edgecache.semantics.freshness import assess, date_of, govern
 from edgecache.semantics.key import content_digest, primary
 from edgecache.semantics.reason import Reason
@@ -175,8 +175,13 @@ def attempt(
     """
     now = date_of(response.fields, _NOW)
     asked = rules.applied(request)
+    release = release if asked.policy.by_release else ""
+    if release:
+        asked = asked.tagged(releases.tag_of(release))
     came = _Response(response, *_framing(response, body))
     judged = judge(asked.head, asked, came, request_time=now, response_time=now)
+    if release and judged.refusal is None and releases.contradicts(judged.head.fields, release):
+        judged = replace(judged, refusal=Reason.OTHER_RELEASE)
     governing = govern(judged.head.fields, judged.policy)
     shortest, longest = (
         assess(judged.head, governing, judged.policy, request_time=now, response_time=now, luck=luck)
@@ -195,9 +200,7 @@ def attempt(
         shortest=shortest,
         longest=longest,
         now=now,
-        key=primary(asked.head, digest, asked.policy, release if asked.policy.by_release else "")
-        if passed is None
-        else "",
+        key=primary(asked.head, digest, asked.policy, release) if passed is None else "",
         applying=tuple(rule for rule in rules.matching(request, response) if rule not in BUILT_IN),
     )
 

@@ -148,10 +148,10 @@ class Cache:
         head = request.head
         if request.upgrade is not None:
             return await through.pass_through(self._parts, exchange, Reason.UPGRADE)
-        await self._catch_up(head)
         asked = self._parts.rules.applied(head)
         if (reason := passing(asked, has_content=request.body is not None)) is not None:
             return await through.pass_through(self._parts, exchange, reason)
+        await self._catch_up(head)
         if request.body is None:
             return await self._answer(exchange, self._parts.planned(asked, warms=request.warms))
         try:

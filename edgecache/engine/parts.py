@@ -81,7 +81,7 @@ class Parts:
         if warms:
             asked = replace(asked, policy=replace(policy, honour_reload=True))
         if label := release or warms:
-            asked = replace(asked, tags=(releases.tag_of(label),))
+            asked = asked.tagged(releases.tag_of(label))
         cache_key = key.primary(head, digest, policy, release)
         return Plan(cache_key, asked, head, content, release=release, is_held=is_held)
 

@@ -199,6 +199,10 @@ class Applied:
         """What makes the name that was asked for a versioned asset's, or None."""
         return recognise(path_of(self.asked.target), self.rules.names)
 
+    def tagged(self, *tags: str) -> Applied:
+        """Return the same for a request whose response gets these tags too."""
+        return Applied(self.rules, self.asked, self.head, self.policy, tags)
+
     def on(self, response: ResponseHead) -> Policy:
         """Return what holds for a response to it."""
         policy = self.rules.on_response(self.asked, response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -27,11 +28,18 @@ class Greeter(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def origin() -> Iterator[str]:
-    with HTTPServer(("127.0.0.1", 0), Greeter) as server:
+@contextlib.contextmanager
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Run a server of its own for a handler; yield its URL."""
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def origin() -> Iterator[str]:
+    with served(Greeter) as url:
+        yield url

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 from urllib.request import urlopen
 
 import pytest
 
+from tests.cli.conftest import served
 from tests.cli.test_launch import COMMAND, started
 from tests.ports import free_port
+from tests.scenarios.builds import Build, release_of
 
 SCRIPT: Final = Path(__file__).parents[2] / "examples" / "pipelines" / "purge-after-deploy.sh"
 
@@ -114,3 +118,121 @@ def test_the_token_is_gone_with_the_edge(tmp_path: Path, environ: Mapping[str, s
     assert "edgecache.audit: purge id=" in errors
     assert secret not in output + errors
     assert not token.exists()
+
+
+# Deploying.
+
+
+class Application(BaseHTTPRequestHandler):
+    """A site that runs the release in one file, and has the assets of those that another one lists."""
+
+    directory: ClassVar[Path]
+
+    def do_GET(self) -> None:
+        build = Build((self.directory / "runs").read_text().strip())
+        assets: dict[str, bytes] = {}
+        for uploaded in (self.directory / "uploaded").read_text().split():
+            assets |= Build(uploaded).names()
+        if self.path in assets:
+            self._answer(200, "text/javascript", assets[self.path])
+        elif self.path == "/":
+            self._answer(200, "text/html", build.page("/"), build.release)
+        else:
+            self._answer(404, "text/plain", b"")
+
+    def _answer(self, status: int, media_type: str, body: bytes, release: str = "") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", media_type)
+        self.send_header("Cache-Control", "max-age=600")
+        if release:
+            self.send_header("Edgecache-Release", release)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def deployed(tmp_path: Path, environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
+    """A site of release v41 behind an edge, and the environment of a pipeline that deploys v42 to it."""
+    for name in ("runs", "uploaded"):
+        (tmp_path / name).write_text("v41")
+    manifest = {name: {"file": name[1:], "src": name} for name in Build("v42").names()}
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    handler = type("Here", (Application,), {"directory": tmp_path})
+    admin = f"127.0.0.1:{free_port()}"
+    with served(handler) as origin:
+        (tmp_path / "edgecache.toml").write_text(
+            f'[server]\nlisten = "127.0.0.1:0"\n[admin]\nlisten = "{admin}"\n[origin]\nurls = ["{origin}"]\n'
+            '[log]\naccess = "off"\n[[rule]]\nname = "pages"\nmatch = { extension = "" }\n'
+            'set = { release = true, retain = "7d" }\n'
+        )
+        with started("run", "-c", str(tmp_path / "edgecache.toml")) as (_, url):
+            given = {**environ, "EDGECACHE_ADMIN": f"http://{admin}", "SITE": url, "BASE": "/"}
+            run(*COMMAND, "deploy", "activate", "v41", "--force", **given)
+            given["UPLOAD"] = f'printf " $RELEASE" >> {tmp_path}/uploaded'
+            given["SWITCH"] = f'printf "$RELEASE" > {tmp_path}/runs'
+            given["RESTORE"] = f'printf "v41" > {tmp_path}/runs'
+            yield given
+
+
+def deploying(directory: Path, environ: Mapping[str, str], **more: str) -> tuple[int, str, str]:
+    return run(str(SCRIPT.parent / "deploy.sh"), "v42", str(directory / "manifest.json"), **{**environ, **more})
+
+
+def page(url: str) -> tuple[str, bool]:
+    """Request the page; return the release it is of, and whether it came from the store."""
+    with urlopen(f"{url}/") as response:
+        return release_of(response.read()), "hit" in response.headers["Cache-Status"]
+
+
+def status(environ: Mapping[str, str]) -> str:
+    return run(*COMMAND, "deploy", "status", **environ)[1].splitlines()[0]
+
+
+def test_a_release_is_deployed(tmp_path: Path, deployed: dict[str, str]) -> None:
+    assert page(deployed["SITE"]) == ("v41", False)
+    code, output, errors = deploying(tmp_path, deployed)
+    assert (code, errors) == (0, "")
+    told = [line for line in output.splitlines() if not line.startswith(("activation", "  "))]
+    assert told == [
+        "v42 ready: 2 URLs, 2 stored, 0 stored before, 0 missing",
+        "confirmed: v41 is active and held",
+        "v42 ready: 3 URLs, 1 stored, 2 stored before, 0 missing",
+        "confirmed: v42 is active; before it: v41",
+        "deploy.sh: v42 is deployed",
+    ]
+    assert page(deployed["SITE"]) == ("v42", True)
+
+
+@pytest.mark.parametrize(
+    ("broken", "code"),
+    [({"VERIFY": "exit 9"}, 9), ({"SWITCH": "exit 8"}, 8), ({"PAGES": "/ /absent", "EDGECACHE_WAIT": "1"}, 5)],
+)
+def test_what_fails_is_gone_back_from(
+    tmp_path: Path, deployed: dict[str, str], broken: dict[str, str], code: int
+) -> None:
+    assert page(deployed["SITE"]) == ("v41", False)
+    found, _, errors = deploying(tmp_path, deployed, **broken)
+    assert found == code
+    assert "deploy.sh: going back from v42" in errors
+    assert status(deployed).startswith("v41 is active")
+    assert "held" not in status(deployed)
+    assert page(deployed["SITE"]) == ("v41", True)
+
+
+def test_an_origin_that_cannot_be_restored_leaves_the_release_held(tmp_path: Path, deployed: dict[str, str]) -> None:
+    page(deployed["SITE"])
+    code, _, errors = deploying(tmp_path, deployed, VERIFY="exit 9", RESTORE="exit 1")
+    assert (code, "v41 stays held" in errors) == (9, True)
+    assert status(deployed) == "v41 is active and held; before it: v42"
+    assert page(deployed["SITE"]) == ("v41", True)
+
+
+def test_what_is_not_there_changes_nothing(tmp_path: Path, deployed: dict[str, str]) -> None:
+    code, output, errors = deploying(tmp_path, deployed, UPLOAD="true", EDGECACHE_WAIT="1")
+    assert (code, "going back" in errors, "2 missing" in output) == (5, False, True)
+    assert status(deployed) == "v41 is active"
+    assert run(str(SCRIPT.parent / "deploy.sh"), "v42", **deployed)[0] == 2

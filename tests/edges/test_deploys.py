@@ -14,54 +14,16 @@ import pytest
 from edgecache.edges.deploys import Deploys
 from edgecache.edges.siblings import Siblings
 from edgecache.edges.tokens import Scope, Token, Tokens, digest_of
-from edgecache.engine.exchange import Delivery, Exchange, Request
-from edgecache.http.message import ResponseHead, fields_of
+from edgecache.engine.exchange import Delivery, Request
 from edgecache.purging.local import LocalLedger
-from edgecache.purging.receipt import Receipt, State
-from edgecache.semantics.reason import Reason
-from tests.edges.purging import EVERYTHING, SECRET, STARTED, admin, deploys, running
+from tests.edges.deploying import SITE, Engine, Out
+from tests.edges.purging import EVERYTHING, SECRET, admin, deploys, running
 
 if TYPE_CHECKING:
     from pytest_aiohttp import AiohttpClient
 
-SITE: Final = "https://www.example.org"
 ORDER: Final = {"site": SITE, "assets": ["/a.js", "/b.js"], "pages": ["/"]}
 TOKENS: Final = Tokens([EVERYTHING])
-
-
-class Engine:
-    """Stores whatever is asked for, but for ``missing`` targets; waits until it may ``go`` on."""
-
-    def __init__(self, *missing: str) -> None:
-        self.missing = set(missing)
-        self.asked: list[Request] = []
-        self.go = asyncio.Event()
-        self.go.set()
-        self.at_once = self.most_at_once = 0
-
-    async def handle(self, request: Request) -> Delivery:
-        self.asked.append(request)
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        await self.go.wait()
-        self.at_once -= 1
-        exchange = Exchange(request, STARTED)
-        if request.head.target in self.missing:
-            exchange.reason = Reason.STATUS
-            return Delivery(ResponseHead(404, fields_of(())), 0, exchange, pieces=())
-        exchange.record("store")
-        return Delivery(ResponseHead(200, fields_of(())), 0, exchange, pieces=())
-
-    @property
-    def targets(self) -> list[str]:
-        return [request.head.target for request in self.asked]
-
-
-class Out(LocalLedger):
-    """The ledger of a process that cannot reach the log."""
-
-    async def activate(self, name: str, *, held: bool = False, patience: float | None = None) -> Receipt:
-        return Receipt(State.UNCONFIRMED, 0, b"", (), 0.25, "the purge log cannot be used")
 
 
 class Api:

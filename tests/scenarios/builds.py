@@ -59,20 +59,22 @@ class Build:
 class Site:
     """An origin's script: the release that it runs, and the builds whose assets it has.
 
-    ``names_release`` is whether it says of which release a page is, and ``cache_control`` what it says of pages.
+    ``names_release`` is whether it says of which release a page is, ``cache_control`` and ``of_assets`` what it says of
+    pages and of assets.
     """
 
     build: Build
     kept: list[Build] = field(default_factory=list)
     names_release: bool = False
     cache_control: str = "max-age=60"
+    of_assets: str = "max-age=60"
     missing: set[str] = field(default_factory=set)
 
     def __call__(self, request: Received) -> Reply:
         path = request.target
         assets = {name: content for build in (self.build, *self.kept) for name, content in build.names().items()}
         if path in assets and path not in self.missing:
-            fields = {"Cache-Control": "max-age=60", "Content-Type": "text/javascript"}
+            fields = {"Cache-Control": self.of_assets, "Content-Type": "text/javascript"}
             return Reply(200, fields, assets[path])
         if path in PAGES and path not in self.missing:
             return Reply(200, self._fields(), self.build.page(path))

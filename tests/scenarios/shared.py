@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack
 from typing import Any, TypeAlias
 
 from edgecache.purging.distributed import boottime
 from edgecache.purging.receipt import State
 from edgecache.purging.selector import Selector
+from edgecache.semantics.rules import Rule
 from edgecache.stores.tiered import TieredStore
 from tests.faults.redis_server import RedisServer
 from tests.scenarios.composed import edge_before, settled, until
@@ -40,16 +41,20 @@ class SteadyClock:
 async def edges_sharing(
     server: RedisServer, origin: ScriptedOrigin, clock: FakeClock, steady: SteadyClock, **settings: Any
 ) -> AsyncIterator[StartShared]:
-    """Start edges that share ``server``; keywords are keys of the ``cache`` table, ``redis`` is a table.
+    """Start edges that share ``server``; keywords are keys of the ``cache`` table, beside ``redis`` and rules.
 
     ``settings`` are those of ``edge_before``.
     """
     edges: list[RunningEdge] = []
     async with AsyncExitStack() as running:
 
-        async def start(*, redis: dict[str, Any] | None = None, **cache: Any) -> RunningEdge:
+        async def start(
+            *, redis: dict[str, Any] | None = None, rules: Iterable[Rule] = (), **cache: Any
+        ) -> RunningEdge:
             table = {"url": server.url, "secret": SECRET, "budget": 1.0, **(redis or {})}
-            edge = edge_before(origin.url, clock=clock, steady=steady, cache=cache, redis=table, **settings)
+            edge = edge_before(
+                origin.url, clock=clock, steady=steady, cache=cache, redis=table, rules=rules, **settings
+            )
             edges.append(await running.enter_async_context(edge))
             steady.advance(11)  # so long the first epoch has to be known before the registry counts as complete
             for each in edges:

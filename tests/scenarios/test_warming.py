@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 
-from edgecache.edges.deploy_messages import BeginOrder, Deploy, requests_of
+from edgecache.edges.deploy_messages import BeginOrder, Deploy
+from edgecache.edges.deploy_requests import requests_of
 from edgecache.edges.deploys import Deploying, Deploys, Orderer
 from edgecache.edges.tokens import Tokens
 from edgecache.purging.selector import Selector
