@@ -2,6 +2,9 @@
 
 ``CONFIRMED`` is the promise: no request that arrives from now on, at any process, is answered from a response that
 the purge matches and whose origin request was sent before it. The other states promise less, and say what is missing.
+
+An activation is answered the same way. Confirmed, it promises that no process serves what is stored under another
+release, until the next one is ordered.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from edgecache.purging.selector import Kind, Selector
 from tests.faults.proxy import FaultProxy
 from tests.faults.refusals import ODD_REPLIES, REFUSALS
 from tests.purging.redis_server import LedgerServer
-from tests.purging.redis_words import LOG, META, ONCE, A, B, opened, ordering, syncing
+from tests.purging.redis_words import LOG, META, ONCE, A, B, activated, activating, opened, ordering, syncing
 
 # ------------------------------------------------------------------------------------------------------ what is kept
 
@@ -214,7 +214,8 @@ async def test_too_few_replicas_are_a_failure(server: LedgerServer) -> None:
 
 async def test_no_server_is_a_failure(tmp_path: Path) -> None:
     async with opened(RedisLog(connect(f"unix://{tmp_path}/none"), "test")) as log:
-        for operation in (log.sync(syncing()), log.purge(ordering()), log.leave("w", b""), log.listen(print)):
+        asked = (log.sync(syncing()), log.purge(ordering()), log.activate(activating("v1")))
+        for operation in (*asked, log.leave("w", b""), log.listen(print)):
             with pytest.raises(StoreError):
                 await operation
 
@@ -269,7 +270,8 @@ async def test_whatever_the_server_says_is_a_failure_at_most(server: LedgerServe
     async with FaultProxy(server.socket) as proxy:
         proxy.replies["*"] = reply
         async with opened(RedisLog(connect(proxy.url), "test", replicas=1)) as log:
-            for operation in (log.sync(syncing()), log.purge(ordering()), log.advice(), log.leave("w", b"")):
+            asked = (log.sync(syncing()), log.purge(ordering()), log.activate(activating("v1")))
+            for operation in (*asked, log.advice(), log.leave("w", b"")):
                 with contextlib.suppress(StoreError):
                     assert await operation in (None, "")
             listening = asyncio.create_task(log.listen(lambda: None))
@@ -315,6 +317,7 @@ async def test_the_permissions_it_needs(server: LedgerServer) -> None:
     async with opened(RedisLog(connect(f"unix://edge:secret@{server.socket}"), "test", capacity=1)) as log:
         await log.purge(ordering(key="k"))
         await log.purge(ordering(key="l"))
+        await activated(log, "v1")
         reply = await log.sync(syncing())
         await log.leave("w", reply.epoch, 1)
         listening = asyncio.create_task(log.listen(heard.set))

@@ -100,6 +100,11 @@ def test_what_is_not_a_name(name: str) -> None:
     assert raised.value.status == 400
 
 
+def test_nobody_can_purge_what_an_activation_is_in_the_log() -> None:
+    with pytest.raises(ClientError):
+        Selector.of("release", "v1")
+
+
 # ----------------------------------------------------------------------------------------- the ledger of one process
 
 
