@@ -48,6 +48,8 @@ from edgecache.stores.memory import MemoryStore
 from edgecache.stores.tiered import TieredStore
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from edgecache.processes.inheritance import Inheritance
 
 __all__ = ["Edge", "compose"]
@@ -106,26 +108,32 @@ class Edge:
         self.erasures: Final = Erasures(erase, counters=self.counters, now=clock, steady=steady)
         tokens, siblings = self._tokens(config, environ), self._siblings(given)
         purges = Purges(self._purging(tokens, siblings, clock))
-        explaining = ExplainApi(self.cache.explainer(self.memory, config.sources), tokens, self._workers)
-        scanning = ScanApi(Scanning(self.memory, self.ledger, self.rules, clock), purges, siblings)
-        settings = config.server.settings()
         self.deploys: Final = Deploys(self._deploying(tokens, siblings, clock))
+        settings = config.server.settings()
         self._server: Final = EdgeServer(self.cache, settings, _all(sinks), PurgeMethod(purges))
         self.sweeper: Final = Sweeper(self.memory, self.ledger)
         self.public: Final = Listener(self._server, settings, self._connection, given.public if given else ())
         self.shown: Final = Shown(self._numbers, given.seat if given else None)
-        admin = make_admin(
+        self._admin: Final = AdminListener(
+            self._operated(config, purges, tokens, siblings, clock),
+            config.admin.listen,
+            given.admin if given else (),
+            given.own_socket if given else None,
+        )
+        self._started = False
+
+    def _operated(
+        self, config: Config, purges: Purges, tokens: Tokens, siblings: Siblings, clock: Callable[[], float]
+    ) -> web.Application:
+        """Make what operators ask and order."""
+        return make_admin(
             self._admin_state(clock),
             names=config.admin.names,
             purges=purges,
             deploys=self.deploys,
-            explaining=explaining,
-            scanning=scanning,
+            explaining=ExplainApi(self.cache.explainer(self.memory, config.sources), tokens, self._workers),
+            scanning=ScanApi(Scanning(self.memory, self.ledger, self.rules, clock), purges, siblings),
         )
-        self._admin: Final = AdminListener(
-            admin, config.admin.listen, given.admin if given else (), given.own_socket if given else None
-        )
-        self._started = False
 
     @property
     def connections(self) -> int:

@@ -228,4 +228,5 @@ class StoredResponse:
     def shown(self) -> ResponseHead:
         """The head as clients see it: ``rendered``, read again."""
         lines = self.rendered.decode("latin-1").split("\r\n")[1:-1]
-        return ResponseHead(self.status, fields_of(line.split(": ", 1) for line in lines))  # type: ignore[misc]
+        pairs = (line.partition(": ") for line in lines)
+        return ResponseHead(self.status, fields_of((name, value) for name, _, value in pairs))

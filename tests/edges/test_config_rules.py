@@ -176,7 +176,7 @@ def test_what_a_manifest_lists_is_versioned_below_its_base(tmp_path: Path) -> No
 def test_a_manifest_may_stand_without_a_base_and_without_rules(tmp_path: Path) -> None:
     (tmp_path / "a=b.json").write_text(BUILT, "utf-8")
     config = load(written(tmp_path, f'{SMALL}[rules]\nmanifests = ["a=b.json"]\n'))
-    assert config.rule_set().applied(request(target="/assets/main-DiwrgTda.css")).is_versioned
+    assert config.rule_set().applied(request(target="/assets/main-DiwrgTda.css")).versioned
     assert config.rulebook.manifests == (f"/={tmp_path}/a=b.json",)
 
 

@@ -33,7 +33,7 @@ def note(judgements: Judgements, *lines: str, of: RequestHead | None = None) -> 
     asked, head = RULES.applied(of or request()), response(*lines)
     plan = Plan(key.primary(asked.head), asked, asked.head)
     why = refusal(*lines, of=asked.head)
-    judged = Judgement(DEFAULT, head, shown_head(head, DEFAULT, why), why)
+    judged = Judgement(DEFAULT, head, shown_head(head, DEFAULT, () if why is None else (why,)), why)
     judgements.note(plan, head, judged, BIRTH, request_time=NOW, response_time=NOW)
     noted = judgements.latest(plan.key)
     assert noted is not None

@@ -163,7 +163,7 @@ def test_what_is_set_before_a_response_is_a_setting() -> None:
 def test_a_missing_asset_is_not_remembered_for_long_whatever_the_rules_say() -> None:
     rules = RuleSet(DEFAULT, [rule("mine", negative_ttl=600.0, max_ttl=600.0)], LISTED)
     missing = rules.applied(request(target="/x/app.3b1f2a9c.js"))
-    assert missing.is_versioned
+    assert missing.versioned is not None
     assert missing.on(response(status=404)).max_ttl == 2.0
     assert not missing.on(response(status=410)).may_be_stale
     assert missing.on(response()).max_ttl == 600.0
