@@ -52,9 +52,8 @@ async def edges_sharing(
             *, redis: dict[str, Any] | None = None, rules: Iterable[Rule] = (), **cache: Any
         ) -> RunningEdge:
             table = {"url": server.url, "secret": SECRET, "budget": 1.0, **(redis or {})}
-            edge = edge_before(
-                origin.url, clock=clock, steady=steady, cache=cache, redis=table, rules=rules, **settings
-            )
+            given = {"rules": rules, **settings}
+            edge = edge_before(origin.url, clock=clock, steady=steady, cache=cache, redis=table, **given)
             edges.append(await running.enter_async_context(edge))
             steady.advance(11)  # so long the first epoch has to be known before the registry counts as complete
             for each in edges:

@@ -233,13 +233,6 @@ async def test_settings_of_the_configuration_have_their_place(origin: ScriptedOr
         ("/a", Reply(200, {"ETag": '"1"'}), {"Cookie": "id=canary"}, ["request-cookie"], "a Cookie (id)"),
         ("/a.js", Reply(200, {**FRESH, "Content-Type": "text/html"}), {}, ["type-mismatch"], "answer 404"),
         ("/a", Reply(200, FRESH), {"X_Debug": "canary"}, ["unkeyed-field"], "x-debug may change"),
-        (
-            "/a",
-            Reply(200, {**FRESH, "Access-Control-Allow-Origin": "https://b.example"}),
-            {"Origin": "https://b.example"},
-            ["unkeyed-field"],
-            "name Origin in Vary",
-        ),
         ("/a", Reply(200, {"Cache-Control": "private"}), {}, ["private", "no-freshness"], "public"),
         ("/a", Reply(200, {"Cache-Control": "no-store"}), {}, ["no-store", "no-freshness"], "public"),
         ("/a", Reply(200, {**FRESH, "Vary": "*"}), {}, ["vary-star"], "Vary"),

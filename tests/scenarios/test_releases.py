@@ -228,18 +228,18 @@ async def test_a_body_on_its_way_is_not_kept_either(edge: RunningEdge, origin: S
 # An origin whose servers are switched one after the other.
 
 
-async def test_a_page_of_another_release_is_not_stored_and_is_asked_for_once_more(
+async def test_a_page_of_another_release_is_not_stored_and_is_asked_for_a_few_times(
     edge: RunningEdge, site: Site, origin: ScriptedOrigin
 ) -> None:
     await activate(edge, "v42")
     site.names_release = True
     page = await edge.fetch("/")
-    assert (release_of(page.body), origin.asked()) == ("v41", 2)
+    assert (release_of(page.body), origin.asked()) == ("v41", MOST_TIMES)
     assert page.cache_status == "edgecache; fwd=uri-miss; detail=other-release"
     assert "edgecache-release" not in page.fields
     site.switch(V42, V41)
     assert await releases(edge) == await releases(edge) == {"v42"}
-    assert origin.asked() == 2 + len(PAGES)
+    assert origin.asked() == MOST_TIMES + len(PAGES)
 
 
 async def test_a_server_that_is_switched_already_answers_for_the_other(
