@@ -9,7 +9,7 @@ Rules of this file
 
 from __future__ import annotations
 
-__all__ = ["ClientError", "ConfigError", "EdgecacheError", "OriginError", "OriginTimeout", "StoreError"]
+__all__ = ["AssetError", "ClientError", "ConfigError", "EdgecacheError", "OriginError", "OriginTimeout", "StoreError"]
 
 
 class EdgecacheError(Exception):
@@ -20,14 +20,21 @@ class EdgecacheError(Exception):
 
 
 class ConfigError(EdgecacheError):
-    """The operator's input is wrong. ``where`` is ``file:line:column``, empty when there is no file."""
+    """The operator's input is wrong. ``where`` is ``file:line:column``, empty when there is no file; ``hint`` says what
+    to write instead, ``why`` what led to it.
+    """
 
-    def __init__(self, message: str, *, where: str = "", line: str = "", hint: str = "") -> None:
+    def __init__(self, message: str, *, where: str = "", line: str = "", hint: str = "", why: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.where = where
         self.line = line
         self.hint = hint
+        self.why = why
+
+
+class AssetError(EdgecacheError):
+    """A template names a file that nobody built; the message says which names are like it."""
 
 
 class ClientError(EdgecacheError):

@@ -21,6 +21,7 @@ from edgecache.edges.config import Admin, Cache, Config, Log, Origin, Redis, Ser
 from edgecache.engine.counters import COUNTERS, RESULTS, Statistics
 from edgecache.http.cache_status import Fwd
 from edgecache.semantics.reason import Reason
+from edgecache.semantics.rules import Rule
 from tests.faults.redis_server import RedisServer
 from tests.scenarios.composed import ordered, settled, until
 from tests.scenarios.conftest import RunningEdge
@@ -152,6 +153,10 @@ async def an_upgrade(stage: Stage) -> None:
     await stage.get((("Connection", "Upgrade"), ("Upgrade", "websocket"), *key.items()))
 
 
+async def a_pass(stage: Stage) -> None:
+    await stage.stored()
+
+
 async def content_in_a_get(stage: Stage) -> None:
     await stage.get(body=b"content")
 
@@ -211,6 +216,31 @@ async def a_purge_meanwhile(stage: Stage) -> None:
     hold.release()
     await before
     await settled(stage.edge)
+
+
+async def ahead_of_its_end(stage: Stage) -> None:
+    """What took so long to fetch that every request is eager to do it again in time."""
+    slow = Reply(200, {"Cache-Control": FRESH}, b"content")
+
+    def answer(_: object) -> Reply:
+        stage.clock.advance(1e9)
+        return slow
+
+    stage.origin.script = answer
+    await stage.get()
+    await stage.get()
+    await settled(stage.edge)
+
+
+async def an_asset_that_is_gone(stage: Stage) -> None:
+    await stage.stored(age=61)
+    stage.answers(404)
+    await stage.get()
+
+
+async def a_page_in_the_place_of_a_script(stage: Stage) -> None:
+    stage.answers(Cache_Control=FRESH, Content_Type="text/html")
+    await stage.edge.fetch("/a.js")
 
 
 async def groups_ended(stage: Stage) -> None:
@@ -279,6 +309,8 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.IF_ERROR: an_error_replaced,
     Reason.UNREACHABLE: an_unreachable_origin,
     Reason.VALIDATED: a_validation,
+    Reason.EARLY: ahead_of_its_end,
+    Reason.RETAINED: an_asset_that_is_gone,
     Reason.COLLAPSED: two_at_once,
     Reason.URI_MISS: a_miss,
     Reason.VARY_MISS: another_variant,
@@ -291,6 +323,7 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.METHOD: an_unsafe_method,
     Reason.PRECONDITION: a_precondition,
     Reason.UPGRADE: an_upgrade,
+    Reason.RULE_PASS: a_pass,
     Reason.CONTENT: content_in_a_get,
     Reason.ONLY_IF_CACHED: only_if_cached,
     Reason.STATUS: answered(500),
@@ -300,6 +333,8 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.PRIVATE: answered(Cache_Control="private"),
     Reason.AUTHORIZATION: asked({"Authorization": "Basic x"}, Cache_Control=FRESH),
     Reason.SET_COOKIE: answered(Cache_Control=FRESH, Set_Cookie="a=b"),
+    Reason.TYPE_MISMATCH: a_page_in_the_place_of_a_script,
+    Reason.UNKEYED_FIELD: asked({"X-Debug": "1"}, Cache_Control=FRESH),
     Reason.REQUEST_COOKIE: asked({"Cookie": "a=b"}, ETag='"1"'),
     Reason.UNKEYED_FIELD: asked({"X-Debug": "1"}, Cache_Control=FRESH),
     Reason.AMBIGUOUS_PATH: asked_for("/static/..%2fa"),
@@ -316,6 +351,13 @@ REASONS: Final[dict[Reason, Story]] = {
     Reason.ORIGIN_ERROR: no_origin,
     Reason.ORIGIN_TIMEOUT: a_slow_origin,
 }
+
+RULES: Final[dict[Story, tuple[Rule, ...]]] = {
+    a_pass: (Rule(name="pass", settings={"passes": True}),),
+    ahead_of_its_end: (Rule(name="early", settings={"edge_ttl": 60.0, "early": 10.0}),),
+    an_asset_that_is_gone: (Rule(name="retain", settings={"retain": 86_400.0}),),
+}
+"""What some stories need."""
 
 FORWARDED: Final[dict[Fwd, Story]] = {
     Fwd.BYPASS: a_precondition,
@@ -388,6 +430,7 @@ async def _told(story: Story, log: Path, clock: FakeClock, redis: Redis) -> tupl
             admin=Admin(listen="127.0.0.1:0"),
             cache=Cache(max_object=LARGEST if story is not a_client_that_leaves else 64 * 1024 * 1024),
             redis=redis,
+            rules=RULES.get(story, ()),
             log=Log(access="json", file=str(log)),
         )
         parts = await compose(config, clock=clock)

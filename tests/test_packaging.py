@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 
 from edgecache.cli.main import main
 from edgecache.edges.config import Redis, settings
+from edgecache.edges.rulesets import shipped
 
 OPTIONAL = {"crypto", "embedded", "regex"}
 """Extras that the package itself uses when they are there."""
@@ -50,6 +51,15 @@ def test_what_is_imported_is_required_and_the_other_way_round() -> None:
     required = required_by("options", "install_requires")
     optional = {name for extra in OPTIONAL for name in required_by("options.extras_require", extra)}
     assert required - PROMISED == imported() - optional
+
+
+def test_every_package_is_installed_and_so_are_the_rule_sets() -> None:
+    packages = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "edgecache").rglob("__init__.py")}
+    assert set(setup_cfg()["options"]["packages"].split()) == packages | {"edgecache.rulesets"}
+    name, _, directory = setup_cfg()["options"]["package_dir"].strip().partition(" = ")
+    assert [path.stem for path in sorted((ROOT / directory).glob(setup_cfg()["options.package_data"][name]))] == [
+        *shipped()
+    ]
 
 
 def test_the_demo_s_pages_are_package_data() -> None:

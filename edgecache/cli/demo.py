@@ -27,7 +27,8 @@ _STOP_SECONDS: Final = 5.0
 @click.command()
 @click.option("--listen", metavar="HOST:PORT", help="Where clients connect.  [127.0.0.1:8080]")
 @click.option("--admin", metavar="HOST:PORT", help="Where operators connect.  [127.0.0.1:8081]")
-def demo(listen: str | None, admin: str | None) -> None:
+@click.option("--rules", metavar="NAME|FILE", multiple=True, help="A shipped rule set, or a file of rules; repeat.")
+def demo(listen: str | None, admin: str | None, rules: tuple[str, ...]) -> None:
     """Try it: a small site that explains itself, and the edge in front of it."""
     with _site() as url:
         flags: Flags = {("origin", "urls"): ("--to", url)}
@@ -35,6 +36,8 @@ def demo(listen: str | None, admin: str | None) -> None:
             flags["server", "listen"] = ("--listen", listen)
         if admin is not None:
             flags["admin", "listen"] = ("--admin", admin)
+        if rules:
+            flags["rules", "use"] = ("--rules", rules)
         code = launch(
             lambda: load(environ=os.environ, flags=flags), page="/slow", note="and open the site in a browser"
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgecache import __version__
-from edgecache.cli.mistakes import described
+from edgecache.cli.mistakes import described, show_warnings
 from edgecache.edges.config_redis import without_password
 from edgecache.edges.config_values import format_size
 
@@ -28,6 +28,7 @@ def launch(load: Callable[[], Config], *, page: str = "/", note: str = "") -> in
         note: one more line for the banner.
     """
     config = load()
+    show_warnings(config.warnings)
 
     from edgecache.processes.supervisor import supervise
 
@@ -48,6 +49,7 @@ def banner(config: Config, public: str, page: str, note: str = "") -> str:
     lines = [
         f"edgecache {__version__}: {public} in front of {', '.join(config.origin.urls)}",
         f"  memory  {format_size(config.cache.memory)}{' each' if workers > 1 else ''}",
+        *([f"  rules   {len(config.rules)}"] if config.rules else []),
         *([f"  redis   {without_password(redis)}"] if redis else []),
         *([f"  workers {workers}"] if workers > 1 else []),
         f"  admin   {config.admin.listen}",

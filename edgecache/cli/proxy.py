@@ -24,6 +24,7 @@ _OPTIONS: dict[str, tuple[Name, str]] = {
     "grace": (("cache", "grace"), "--grace"),
     "access_log": (("log", "access"), "--access-log"),
     "redis": (("redis", "url"), "--redis"),
+    "rules": (("rules", "use"), "--rules"),
     "workers": (("server", "workers"), "--workers"),
 }
 """Parameter -> the setting it overrides and the option it stands for."""
@@ -37,6 +38,7 @@ _OPTIONS: dict[str, tuple[Name, str]] = {
 @click.option("--host", metavar="NAME", help="Host sent to the origin: keep, origin, or a name.  [keep]")
 @click.option("--grace", metavar="DURATION", help="Serve stale this long while validating.  [0s]")
 @click.option("--access-log", metavar="FORMAT", help="common, combined, extended, json or off.  [combined]")
+@click.option("--rules", metavar="NAME|FILE", multiple=True, help="A shipped rule set, or a file of rules; repeat.")
 @click.option("--redis", metavar="URL", help="Share what is stored and purged over a Redis server, or: embedded.")
 @click.option("--workers", metavar="N", help="Processes that serve; several need --redis.  [1]")
 def proxy(**given: str | tuple[str, ...] | None) -> None:
@@ -45,4 +47,4 @@ def proxy(**given: str | tuple[str, ...] | None) -> None:
 
 
 def _flags(given: dict[str, str | tuple[str, ...] | None]) -> Flags:
-    return {_OPTIONS[name][0]: (_OPTIONS[name][1], value) for name, value in given.items() if value is not None}
+    return {_OPTIONS[name][0]: (_OPTIONS[name][1], value) for name, value in given.items() if value not in (None, ())}

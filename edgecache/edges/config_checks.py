@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from edgecache.edges.config import Admin, Server
-from edgecache.edges.config_draft import Spot
 from edgecache.edges.config_redis import EMBEDDED, MAX_ENCRYPTION_KEYS
+from edgecache.edges.config_text import Spot
 
 if TYPE_CHECKING:
     from edgecache.edges.config_draft import Draft

@@ -18,28 +18,25 @@ Callers: the commands. Raises ``ConfigMistakes``, which is a ``ConfigError``, an
 from __future__ import annotations
 
 import difflib
-import itertools
 import json
 import re
-import tomllib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import msgspec
 
-from edgecache.edges.config import GROUPS, TABLES, Config, settings, table_of
+from edgecache.edges.config import GROUPS, TABLES, Config, attribute_of, settings, table_of
 from edgecache.edges.config_checks import check_together
-from edgecache.edges.config_draft import Draft, Name, Spot
-from edgecache.edges.toml_location import Place, Span, excerpt, line_and_column, locate
+from edgecache.edges.config_draft import Draft, Name
+from edgecache.edges.config_rules import in_force, tried
+from edgecache.edges.config_text import HIDING, RULE_TABLES, Spot, read_text
 from edgecache.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from edgecache.edges.config import Table
+    from edgecache.edges.config_text import ConfigText
     from edgecache.edges.config_values import Setting
-    from edgecache.edges.toml_location import Path as KeyPath
 
 __all__ = ["ConfigMistakes", "Flags", "Name", "load"]
 
@@ -48,27 +45,7 @@ Flags: TypeAlias = dict[Name, tuple[str, str | tuple[str, ...]]]
 
 _ENVIRONMENT: Final = re.compile(rf"EDGECACHE_({'|'.join(TABLES)})_(\w+)", re.IGNORECASE)
 _KUBERNETES: Final = re.compile(r"SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?")
-_SYNTAX: Final = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", re.DOTALL)
-_SYNTAX_HINTS: Final = {
-    "Invalid value": 'texts stand in double quotes: listen = "127.0.0.1:8080"',
-    "Cannot overwrite a value": "each key stands once in its table",
-}
 _GROUP_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_SHOWN: Final = 160  # characters of a line that an error still shows
-
-
-def _hiding(table: type[Table]) -> list[str]:
-    """Keys of a table whose values are secret."""
-    return [key for key, setting in settings(table).items() if setting.kind.hide]
-
-
-_HIDING: Final = {name: keys for name, table in {**TABLES, **GROUPS}.items() if (keys := _hiding(table))}
-_SECRETIVE: Final = "|".join(sorted({*itertools.chain(*_HIDING.values())}))
-_HIDING_KEY: Final = re.compile(rf"\b(?:{_SECRETIVE})\b[\"']?[ \t]*=|://[^/?#\s]*@")
-"""A key whose value is secret, or a URL with a password, wherever it stands."""
-
-_HIDING_TABLE: Final = re.compile(rf"[ \t]*\[[ \t\"']*(?:{'|'.join(_HIDING)})\b")
-_HEADER: Final = re.compile(r"^[ \t]*\[[\w. \t\"'-]+\][ \t]*(?:#.*)?$", re.MULTILINE)
 
 
 class ConfigMistakes(ConfigError):
@@ -88,11 +65,15 @@ def load(path: str | None = None, *, environ: Mapping[str, str] | None = None, f
         flags: options of the command line.
     """
     draft = Draft()
-    readable = path is None or _read_file(draft, path)
+    if path is not None:
+        draft.text = read_text(path, draft, "edgecache proxy --to URL needs no file")
+    if draft.text is not None:
+        _File(draft, draft.text).tables()
     _read_environment(draft, environ or {})
     _read_flags(draft, flags or {})
-    if readable:
+    if path is None or draft.text is not None:
         check_together(draft, path)
+    ruled = in_force(draft)
     if draft.mistakes:
         raise ConfigMistakes(draft.mistakes)
     tree: dict[str, dict[str, Any]] = {name: {} for name in (*TABLES, *draft.groups)}
@@ -102,74 +83,33 @@ def load(path: str | None = None, *, environ: Mapping[str, str] | None = None, f
         group, _, one = name.partition(".")
         tree.setdefault(group, {})[one] = tree.pop(name)
     sources = {f"{table}.{key}": spot.source for (table, key), spot in draft.spots.items()}
-    return msgspec.convert({**tree, "sources": sources}, Config)
+    tables = {attribute_of(name): content for name, content in tree.items()}
+    config = tried(msgspec.convert({**tables, "sources": sources}, Config), ruled, draft)
+    if draft.mistakes:
+        raise ConfigMistakes(draft.mistakes)
+    return config
 
 
 # The file.
 
 
-def _read_file(draft: Draft, path: str) -> bool:
-    """Read what a file says; False when it cannot be read at all."""
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-        document = tomllib.loads(text)
-    except OSError as error:
-        hint = "edgecache proxy --to URL needs no file" if isinstance(error, FileNotFoundError) else ""
-        draft.blame(Spot(path, path), f"cannot be read: {error.strerror}", hint)
-    except UnicodeDecodeError as error:
-        draft.blame(Spot(path, path), f"byte {error.start} is not UTF-8", "save the file as UTF-8")
-    except RecursionError:
-        draft.mistakes.append(_syntax_error(path, text, "nested too deeply"))
-    except ValueError as error:  # TOMLDecodeError, or a number with more digits than int() reads
-        draft.mistakes.append(_syntax_error(path, text, str(error)))
-    else:
-        _File(draft, path, text, locate(text)).tables(document)
-        return True
-    return False
-
-
-def _syntax_error(path: str, text: str, complaint: str) -> ConfigError:
-    """What ``tomllib`` found, with the line it stopped at."""
-    found = _SYNTAX.fullmatch(complaint)
-    message = found[1] if found else complaint
-    offset = len(text.rstrip())
-    if found and found[2]:
-        starts = [0, *(newline.end() for newline in re.finditer("\n", text))]
-        offset = min(starts[int(found[2]) - 1] + int(found[3]) - 1, len(text))
-    line, column = line_and_column(text, offset)
-    return ConfigError(
-        f"not TOML: {message[:1].lower()}{message[1:]}",
-        where=f"{path}:{line}:{column}",
-        line="" if _is_secret_around(text, offset) else _shown(text, Span(offset, offset)),
-        hint=_SYNTAX_HINTS.get(message, ""),
-    )
-
-
-def _is_secret_around(text: str, offset: int) -> bool:
-    """Whether reading stopped in a table of secrets, or after a secret in whichever; where exactly, nobody knows."""
-    end = text.find("\n", offset)
-    until = text if end < 0 else text[:end]
-    table = until[max((header.start() for header in _HEADER.finditer(until)), default=0) :]
-    return bool(_HIDING_TABLE.match(table) or _HIDING_KEY.search(table))
-
-
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One parsed file and the places of what is in it."""
+    """One parsed file; what is in its tables goes into the draft."""
 
     draft: Draft
-    path: str
-    text: str
-    places: dict[KeyPath, Place]
+    text: ConfigText
 
-    def tables(self, document: dict[str, Any]) -> None:
-        for name, content in document.items():
+    def tables(self) -> None:
+        for name, content in self.text.document.items():
+            if name in RULE_TABLES:
+                continue  # read when it is known which rules there are (``config_rules``)
             if name in GROUPS:
                 self.group(name, content)
             elif name not in TABLES:
-                self.draft.blame(self.spot((name,), key=True), *_unknown_table(name, content))
+                self.draft.blame(self.text.spot((name,), key=True), *_unknown_table(name, content))
             elif not isinstance(content, dict):
-                spot = self.spot((name,), hides=name in _HIDING)
+                spot = self.text.spot((name,), hides=name in HIDING)
                 self.draft.blame(spot, f"{name} is a table", f"write [{name}] on a line of its own")
             else:
                 self.table(name, content)
@@ -178,11 +118,11 @@ class _File:
         """Read ``[group.NAME]`` tables."""
         if not isinstance(content, dict) or not content:
             hint = f"write [{group}.NAME] on a line of its own"
-            spot = self.spot((group,), hides=isinstance(content, str))
+            spot = self.text.spot((group,), hides=isinstance(content, str))
             self.draft.blame(spot, f"{group} are tables with names", hint)
             return
         for one, inner in content.items():
-            spot = self.spot((group, one), hides=isinstance(inner, str))
+            spot = self.text.spot((group, one), hides=isinstance(inner, str))
             if not isinstance(inner, dict):
                 self.draft.blame(spot, f"{group}.{one} is a table", f"write [{group}.NAME] on a line of its own")
             elif not _GROUP_NAME.fullmatch(one):
@@ -197,30 +137,23 @@ class _File:
             if key in known:
                 self.value((name, key), known[key], value)
             else:
-                hides = name.partition(".")[0] in _HIDING  # it may be a secret's key, misspelt
-                spot = self.spot((*name.split("."), key), key=True, hides=hides)
+                hides = name.partition(".")[0] in HIDING  # it may be a secret's key, misspelt
+                spot = self.text.spot((*name.split("."), key), key=True, hides=hides)
                 self.draft.blame(spot, *_unknown_key(name, key))
 
     def value(self, name: Name, setting: Setting, value: object) -> None:
         path = (*name[0].split("."), name[1])
-        spot = self.spot(path, hides=bool(setting.kind.hide))
+        spot = self.text.spot(path, hides=bool(setting.kind.hide))
         if not setting.many:
             self.draft.take(name, spot, [(value, spot)], setting.kind.read)
         elif isinstance(value, list):
-            places = [self.spot((*path, index), hides=bool(setting.kind.hide)) for index in range(len(value))]
+            places = [self.text.spot((*path, index), hides=bool(setting.kind.hide)) for index in range(len(value))]
             elements = list(zip(value, places, strict=True))
             self.draft.take(name, spot, elements, setting.kind.read)
         else:
             self.draft.spots[name] = spot
             hint = f"expected a list, each {setting.kind.noun}; an example: {name[1]} = {setting.example}"
             self.draft.blame(spot, f"{name[1]}: not a list", hint)
-
-    def spot(self, path: KeyPath, *, key: bool = False, hides: bool = False) -> Spot:
-        """Where something stands; without the line when that hides a secret."""
-        place = self.places[path]
-        span = place.key if key else place.value
-        line, column = line_and_column(self.text, span.start)
-        return Spot(f"{self.path}:{line}", f"{self.path}:{line}:{column}", "" if hides else _shown(self.text, span))
 
 
 # The environment and the command line.
@@ -270,23 +203,16 @@ def _unknown_key(table: str, key: str) -> tuple[str, str]:
 
 def _unknown_table(name: str, content: object) -> tuple[str, str]:
     """Message and hint for a name at the top of the file that is no table of ours."""
-    if not isinstance(content, dict):
+    is_list = isinstance(content, list) and all(isinstance(one, dict) for one in content)
+    if not isinstance(content, dict) and not is_list:
         homes = [table for table in TABLES if name in settings(TABLES[table])]
         return f"{name} stands outside of every table", f"move it under {_tables(homes or list(TABLES))}"
-    known = [*TABLES, *(f"{group}.NAME" for group in GROUPS)]
+    known = {table: f"[{table}]" for table in (*TABLES, *(f"{group}.NAME" for group in GROUPS))}
+    known |= {table: f"[[{table}]]" for table in RULE_TABLES}
     close = difflib.get_close_matches(name, known, n=1)
-    return f"unknown table [{name}]", f"did you mean [{close[0]}]?" if close else f"the tables are {_tables(known)}"
+    message = f"unknown table {f'[[{name}]]' if is_list else f'[{name}]'}"
+    return message, f"did you mean {known[close[0]]}?" if close else f"the tables are {', '.join(known.values())}"
 
 
 def _tables(names: Iterable[str]) -> str:
     return ", ".join(f"[{name}]" for name in names)
-
-
-def _shown(text: str, span: Span) -> str:
-    """A line of the file and carets under a part of it, without what is too long for a terminal; empty when the carets
-    would be lost, or a secret stands in the line.
-    """
-    line, carets = excerpt(text, span).split("\n")
-    if carets.index("^") >= _SHOWN or _HIDING_KEY.search(line):
-        return ""
-    return f"{line[:_SHOWN]}\n{carets[:_SHOWN]}"

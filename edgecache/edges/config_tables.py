@@ -37,13 +37,14 @@ from edgecache.edges.config_values import (
     Setting,
     choice,
 )
+from edgecache.edges.rulesets import MANIFEST, RULES
 from edgecache.edges.settings import ServerSettings
 from edgecache.edges.tokens import Scope, Token
 from edgecache.origin.settings import OriginSettings
 from edgecache.purging.selector import Kind as SelectorKind
 from edgecache.semantics.policy import DEFAULT, Policy
 
-__all__ = ["Admin", "AdminToken", "Cache", "Log", "Origin", "Redis", "Server", "Table", "settings"]
+__all__ = ["Admin", "AdminToken", "Cache", "Log", "Origin", "Redis", "Rules", "Server", "Table", "settings"]
 
 _KIB: Final = 1024
 _MIB: Final = 1024 * _KIB
@@ -249,6 +250,21 @@ class Cache(Table, frozen=True, kw_only=True):
         del wishes["memory"]
         wishes["known_fields"] = tuple(map(str.lower, self.known_fields))
         return Policy(**wishes)
+
+
+class Rules(Table, frozen=True, kw_only=True):
+    """``[rules]``: which rule sets are in force (``edges.rule_files``). Rules in the configuration come before them."""
+
+    use: Annotated[
+        tuple[str, ...],
+        Setting(RULES, "shipped sets and files of rules; the first that decides wins", '["static-assets"]', many=True),
+    ] = ()
+    manifests: Annotated[
+        tuple[str, ...],
+        Setting(
+            MANIFEST, "what builds wrote, and below which path it is", '["/static/=dist/manifest.json"]', many=True
+        ),
+    ] = ()
 
 
 class Redis(Table, frozen=True, kw_only=True):

@@ -24,9 +24,9 @@ from edgecache.edges.base import Engine, Purger
 from edgecache.edges.connection import Connection
 from edgecache.edges.finished import FinishedSink
 from edgecache.edges.forwarded import TrustedPeers
-from edgecache.edges.request_head import parse_authority
 from edgecache.edges.settings import ServerSettings
 from edgecache.errors import ClientError, ConfigError
+from edgecache.http.target import parse_authority
 
 __all__ = ["EdgeServer"]
 

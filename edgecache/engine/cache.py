@@ -25,6 +25,7 @@ from edgecache.engine.content import buffered
 from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Delivery, Exchange, Request
 from edgecache.engine.fetch import Fetcher
+from edgecache.engine.judging import passing
 from edgecache.engine.lookup import Lookup
 from edgecache.engine.parts import Parts
 from edgecache.engine.plan import MIN_SEQUENCE, Plan
@@ -114,15 +115,11 @@ class Cache:
         head = request.head
         if request.upgrade is not None:
             return await through.pass_through(self._parts, exchange, Reason.UPGRADE)
-        if head.method not in key.KEYED_METHODS:
-            return await through.pass_through(self._parts, exchange, Reason.METHOD)
         asked = self._parts.rules.applied(head)
-        if asked.policy.passes:
-            return await through.pass_through(self._parts, exchange, Reason.RULE_PASS)
+        if (reason := passing(asked, has_content=request.body is not None)) is not None:
+            return await through.pass_through(self._parts, exchange, reason)
         if request.body is None:
             return await self._answer(exchange, Plan(self._key(asked), asked, asked.head))
-        if head.method != "QUERY":
-            return await through.pass_through(self._parts, exchange, Reason.CONTENT)
         try:
             content = await buffered(request, self._parts.policy.max_query_body)
         except ClientError as error:

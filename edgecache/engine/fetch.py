@@ -316,7 +316,7 @@ class Fetcher:
         try:
             for chunk in before:
                 fill.feed(chunk)
-            await self._feed(flight, fill, response)
+            await self._feed(flight, fill, response, filling.policy.max_object)
             for chunk in after:
                 fill.feed(chunk)
         except OriginError as error:
@@ -334,11 +334,11 @@ class Fetcher:
             fill.on_deserted = None
             response.close()
 
-    async def _feed(self, flight: Flight, fill: Fill, response: OriginResponse) -> None:
+    async def _feed(self, flight: Flight, fill: Fill, response: OriginResponse, most: int) -> None:
         async for chunk in response.chunks():
             self._counters.bytes_from_origin += len(chunk)
             fill.feed(chunk)
-            if not fill.spilled and fill.size > self._policy.max_object:
+            if not fill.spilled and fill.size > most:
                 self._collapse.end(flight)
                 self._marks.mark(flight)
                 if flight.members == 0:  # else somebody is about to attach, who needs the beginning
@@ -364,8 +364,8 @@ class Fetcher:
         if fill.spilled:
             self._refused(Reason.TOO_LARGE)
             return
-        if storing.refusal_of_body(prototype.head(), fill.size, self._policy) is not None:
-            self._refused(Reason.CONTENT_RANGE)
+        if (reason := storing.refusal_of_body(prototype.head(), fill.size, filling.policy)) is not None:
+            self._refused(reason)
             return
         if self._ledger.verdict(prototype) is Verdict.INVALID:
             self._refused(Reason.PURGED)

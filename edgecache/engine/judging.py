@@ -1,6 +1,7 @@
-"""Judging a response's head once, when it comes: what the rules make of it, and whether it is stored.
+"""Judging what passes by: whether a request is answered from what is stored at all, and what becomes of a response.
 
-Called by ``engine.fetch`` and ``engine.through``; pure but for what it is given.
+A response's head is judged once, when it comes: what the rules make of it, and whether it is stored. Pure, so that
+whoever explains or tries a rule asks the same functions as the engine does.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from edgecache.http.message import RequestHead, ResponseHead, fields_of
 from edgecache.origin.base import Framing, OriginResponse
 from edgecache.semantics import freshness, presenting, storing, validation
+from edgecache.semantics.key import KEYED_METHODS
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import may_serve_instead
@@ -18,7 +20,7 @@ from edgecache.semantics.rules import Applied
 from edgecache.semantics.selection import is_of_the_request
 from edgecache.semantics.stored import StoredResponse
 
-__all__ = ["Judgement", "is_refused", "judge", "policy_of_update"]
+__all__ = ["Judgement", "is_refused", "judge", "passing", "policy_of_update"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,15 @@ class Judgement:
     head: ResponseHead
     shown: ResponseHead
     refusal: Reason | None
+
+
+def passing(asked: Applied, *, has_content: bool) -> Reason | None:
+    """Return why a request is neither looked up nor its response stored for others, or None."""
+    if asked.asked.method not in KEYED_METHODS:
+        return Reason.METHOD
+    if asked.policy.passes:
+        return Reason.RULE_PASS
+    return Reason.CONTENT if has_content and asked.asked.method != "QUERY" else None
 
 
 def judge(

@@ -6,10 +6,14 @@ Theory
     and notes it for its selector, and a response may be served only if no matching purge is newer than its
     birth. So an acknowledged purge cannot be undone by a fill that began before it.
 
+    Beside the purges it carries one register, the active release (``purging.release``), which changes at every process
+    by one order as a purge does.
+
 Contract
     * ``birth`` and ``verdict`` never wait. ``verdict`` is antitone: a response never gets a better one later.
     * ``purge`` has taken effect in this process when it is called: what is decided after it, even before it returns,
-      knows it, unless its receipt says ``UNCONFIRMED``.
+      knows it, unless its receipt says ``UNCONFIRMED``. So has ``activate``; of two at the same time the later counts.
+    * After an activation is confirmed nobody uses another release to serve what is stored, until the next is ordered.
 """
 
 from __future__ import annotations
@@ -19,11 +23,12 @@ from typing import Protocol
 
 from edgecache.purging.log import MAX_SELECTORS
 from edgecache.purging.receipt import Receipt
+from edgecache.purging.release import Release
 from edgecache.purging.selector import Selector
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics.stored import Birth, StoredResponse
 
-__all__ = ["MAX_SELECTORS", "Ledger"]
+__all__ = ["MAX_SELECTORS", "Ledger", "Release"]
 
 
 class Ledger(Protocol):
@@ -31,7 +36,16 @@ class Ledger(Protocol):
 
     @property
     def sequence(self) -> int:
-        """The last purge known here."""
+        """The last purge, or activation, known here."""
+        ...
+
+    @property
+    def release(self) -> Release:
+        """The active release, as far as it is known here: never waits.
+
+        Where nothing is proven it may be out of date; what is stored then is stored under it all the same, and not
+        looked up once a newer one is known here.
+        """
         ...
 
     @property
@@ -58,6 +72,14 @@ class Ledger(Protocol):
 
         Returns when it is confirmed everywhere, or ``patience`` (seconds; None: as long as it takes) is over.
         Raises ``ClientError`` for selectors or a key that cannot be accepted.
+        """
+        ...
+
+    async def activate(self, name: str, *, held: bool = False, patience: float | None = None) -> Receipt:
+        """Let a release be the active one, everywhere; ``held`` when it is rolled back to.
+
+        Returns as ``purge`` does. What is active already may be activated again, which is confirmed like any other.
+        Raises ``ClientError`` (400) for what cannot be a name.
         """
         ...
 

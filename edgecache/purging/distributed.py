@@ -12,28 +12,31 @@ Invariants
     * A failure of the log is never raised: it ends in a lease that runs out, and in receipts that promise less.
     * ``close`` stops serving before it leaves the registry.
 
-Called by the engine (``birth``, ``verdict``, ``verdict_of``), the admin listener (``purge``) and ``app`` (``start``,
-``close``), on one event loop.
+Called by the engine (``release``, ``birth``, ``verdict``, ``verdict_of``), the admin listener (``purge``,
+``activate``) and ``app`` (``start``, ``close``), on one event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, TypeVar
 
 from edgecache.errors import ClientError, StoreError
 from edgecache.purging.index import CAPACITY
 from edgecache.purging.invalidations import Invalidations
-from edgecache.purging.log import MAX_SELECTORS, Log, Order
+from edgecache.purging.log import MAX_SELECTORS, Activation, Log, Order, OrderReply
 from edgecache.purging.node import Commitment, Node, Timing
 from edgecache.purging.receipt import Receipt, State, WorkerReceipt
+from edgecache.purging.release import Release
 from edgecache.purging.selector import Selector
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics.stored import Birth, StoredResponse
@@ -55,6 +58,9 @@ _COURTESY: Final = 0.1
 """Seconds an unsafe request's answer waits at most, so that who sent it sees its effect at other processes too."""
 
 
+_NOT_CONNECTED: Final = Receipt(State.UNCONFIRMED, 0, b"", (), 0.0, "this process is not connected to the purge log")
+
+
 def boottime() -> float:
     """Return seconds on a clock that neither jumps nor stops while the machine sleeps, where there is one."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
@@ -67,7 +73,7 @@ def worker_name() -> str:
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
-    """A purge in the log that nobody was told about yet."""
+    """A purge, or an activation, in the log that nobody was told about yet."""
 
     commitment: Commitment
     done: asyncio.Future[State]
@@ -134,6 +140,11 @@ class DistributedLedger:
         return self._node.last_hard
 
     @property
+    def release(self) -> Release:
+        """The active release, as far as it is known here; out of date perhaps when there is no lease."""
+        return self._node.release
+
+    @property
     def epoch(self) -> bytes:
         """The log's epoch; empty before the first sync."""
         return self._node.epoch
@@ -173,21 +184,46 @@ class DistributedLedger:
         None: as long as it takes) is over. Raises ``ClientError``: 400 for too many selectors or none, 422 for a key
         that other selectors had.
         """
-        ordered, began = tuple(dict.fromkeys(selectors)), self._clock()
+        ordered = tuple(dict.fromkeys(selectors))
         if not 1 <= len(ordered) <= MAX_SELECTORS or len(idempotency_key) > MAX_KEY:
             what = f"1 to {MAX_SELECTORS} selectors, and an idempotency key of at most {MAX_KEY} characters"
             raise ClientError(400, f"a purge takes {what}")
         if not self._in_step():
-            return Receipt(State.UNCONFIRMED, 0, b"", (), 0.0, "this process is not connected to the purge log")
-        order, commitment = self._node.order(ordered), None
+            return _NOT_CONNECTED
+        node = self._node
+        order = node.order(ordered)
+        asking = self._log.purge(Order(ordered, node.epoch, node.applied, idempotency_key, node.known))
+        return await self._committed(asking, partial(node.commit, order=order), partial(node.withdraw, order), patience)
+
+    async def activate(self, name: str, *, held: bool = False, patience: float | None = None) -> Receipt:
+        """Let a release be the active one at every process; here it is before this waits for anything.
+
+        Returns as ``purge`` does. Raises ``ClientError`` (400) for what cannot be a name.
+        """
+        node = self._node
+        intended = node.intend(name, held=held)
+        if not self._in_step():
+            node.desist(intended)
+            return _NOT_CONNECTED
+        asking = self._log.activate(Activation(name, held, node.epoch, node.applied, node.known))
+        return await self._committed(asking, node.activated, partial(node.desist, intended), patience)
+
+    async def _committed(
+        self,
+        asking: Awaitable[OrderReply],
+        commit: Callable[[OrderReply, float], Commitment],
+        withdraw: Callable[[], None],
+        patience: float | None,
+    ) -> Receipt:
+        """Wait until the log has it, then until everybody has; ``withdraw`` it here when the log may not have it."""
+        began, commitment = self._clock(), None
         try:
-            reply = await self._log.purge(Order(ordered, self._node.epoch, self._node.applied, idempotency_key))
-            commitment = self._node.commit(reply, self._clock(), order)
+            commitment = commit(await asking, self._clock())
         except StoreError as error:
             return Receipt(State.UNCONFIRMED, 0, b"", (), self._clock() - began, str(error))
         finally:
             if commitment is None:
-                self._node.withdraw(order)
+                withdraw()
         waiting = _Waiting(commitment, asyncio.get_running_loop().create_future())
         return self._receipt(waiting, await self._acknowledgement(waiting, patience), began)
 
@@ -211,7 +247,7 @@ class DistributedLedger:
             WorkerReceipt(worker, worker in waiting.seen, waiting.seen.get(worker))
             for worker in self._node.workers(purge)
         )
-        detail = "" if state is State.CONFIRMED else "not every process has declared that it applied the purge"
+        detail = "" if state is State.CONFIRMED else "not every process has declared it applied"
         return Receipt(state, purge.sequence, purge.epoch, workers, self._clock() - began, detail)
 
     async def invalidate(self, selectors: Sequence[Selector]) -> None:
@@ -321,7 +357,9 @@ class DistributedLedger:
         waiting = [one.commitment for one in self._waiting if not one.done.done()]
         if not waiting:
             return self._node.timing.period
-        soonest = min(self._node.expires_at(commitment) for commitment in waiting) - self._clock()
+        now = self._clock()
+        ends = (end(one) for one in waiting for end in (self._node.expires_at, self._node.gives_up_at))
+        soonest = min((end - now for end in ends if end > now), default=math.inf)
         if worked:
             pause, self._eagerness = self._eagerness, min(_GROWTH * self._eagerness, _PATIENT)
         else:

@@ -103,7 +103,8 @@ class Invalidations:
         key = secrets.token_hex(16)
         while True:
             try:
-                return await self._log.purge(Order(selectors, self._node.epoch, self._node.applied, key))
+                node = self._node
+                return await self._log.purge(Order(selectors, node.epoch, node.applied, key, node.known))
             except StoreError:  # kept, and tried again: the ledger's own syncs tell that the log is away
                 _settle(batch)
             await self._pause()

@@ -17,6 +17,7 @@ from edgecache.errors import ClientError
 from edgecache.purging.index import CAPACITY, PurgeIndex
 from edgecache.purging.log import MAX_SELECTORS
 from edgecache.purging.receipt import Receipt, State, WorkerReceipt
+from edgecache.purging.release import NO_RELEASE
 from edgecache.purging.selector import Selector
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics.stored import Birth, StoredResponse
@@ -25,11 +26,14 @@ __all__ = ["LocalLedger"]
 
 _MAX_KEYS: Final = 10_000
 
+_REPLACED: Final = Receipt(State.UNCONFIRMED, 0, b"", (), 0.0, "this process is being replaced: ask its successor")
+
 
 class LocalLedger:
     """Purges of this process (``base.Ledger``). ``capacity`` selectors are remembered."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
+        self.release = NO_RELEASE
         self._epoch = secrets.token_bytes(16)
         self._index: Final = PurgeIndex(capacity)
         self._sequence = 0
@@ -38,7 +42,7 @@ class LocalLedger:
 
     @property
     def sequence(self) -> int:
-        """Number of purges so far."""
+        """Number of purges and activations so far."""
         return self._sequence
 
     @property
@@ -80,7 +84,7 @@ class LocalLedger:
         if not 1 <= len(ordered) <= MAX_SELECTORS:
             raise ClientError(400, f"a purge takes 1 to {MAX_SELECTORS} selectors")
         if not self._epoch:
-            return Receipt(State.UNCONFIRMED, 0, b"", (), 0.0, "this process is being replaced: ask its successor")
+            return _REPLACED
         known = self._ordered.get(idempotency_key) if idempotency_key else None
         if known is None:
             self._sequence += 1
@@ -90,6 +94,14 @@ class LocalLedger:
         if known[1] != ordered:
             raise ClientError(422, "this idempotency key was used for other selectors")
         return self._receipt(known[0])
+
+    async def activate(self, name: str, *, held: bool = False, patience: float | None = None) -> Receipt:
+        """Let a release be the active one at once. Raises ``ClientError`` (400) for what cannot be a name."""
+        release = self.release.then(name, held=held, sequence=self._sequence + 1)
+        if not self._epoch:
+            return _REPLACED
+        self.release, self._sequence = release, release.sequence
+        return self._receipt(release.sequence)
 
     async def invalidate(self, selectors: Sequence[Selector]) -> None:
         """Purge at once."""

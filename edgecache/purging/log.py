@@ -7,6 +7,10 @@ Contract of a log
     * Within an epoch a purge gets the next sequence. The log holds exactly the purges in ``(floor, sequence]``.
     * ``sync`` answers with the purges after ``applied``, or after the floor when the epoch differs or ``applied`` is
       below it: the oldest first, perhaps not all of them. It registers what the caller had applied *before* the call.
+    * An activation is an entry without selectors, and changes the active release, which every answer tells as it is
+      then: whoever has applied the entry has heard of it. Its ``sequence`` is higher than any that the log or the
+      caller knew. Nothing else changes the release within an epoch: a caller who knows a newer one begins another.
+    * A new epoch begins with the newest release that the caller, or what is left of the log, knows of.
     * An operation that fails raises ``StoreError``; whether it was carried out is then unknown. None is ever sent
       twice.
 """
@@ -17,16 +21,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
+from edgecache.purging.release import NO_RELEASE, Release
 from edgecache.purging.selector import Selector
 
-__all__ = ["MAX_SELECTORS", "Log", "Member", "Order", "OrderReply", "Purge", "Sync", "SyncReply"]
+__all__ = ["MAX_SELECTORS", "Activation", "Log", "Member", "Order", "OrderReply", "Purge", "Sync", "SyncReply"]
 
 MAX_SELECTORS: Final = 1000
 """Selectors of one purge: all or nothing."""
 
 
 class Purge(NamedTuple):
-    """One entry of the log."""
+    """One entry of the log. Without selectors it is an activation."""
 
     sequence: int
     selectors: tuple[Selector, ...]
@@ -42,7 +47,13 @@ class Member(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sync:
-    """What a node says. ``sent_at`` is its own clock before sending, seconds, and stays with it."""
+    """What a node says.
+
+    Attributes:
+        settled, sure: as in the reply; whether the node can tell by itself.
+        sent_at: its own clock before sending, seconds; stays with it.
+        known: the newest release that it has heard of.
+    """
 
     worker: str
     epoch: bytes
@@ -51,6 +62,8 @@ class Sync:
     settled: bool
     census: bool
     sent_at: float
+    known: Release = NO_RELEASE
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +71,18 @@ class SyncReply:
     """What the log answers.
 
     Attributes:
+        release: the active one.
         settled: whether the registry is known to be complete since the epoch began.
+        sure: whether no newer release can have been acknowledged before the epoch began.
         members: the registry after this call, the caller included; None unless asked for by ``census``.
     """
 
     epoch: bytes
     sequence: int
     floor: int
+    release: Release
     settled: bool
+    sure: bool
     purges: tuple[Purge, ...]
     members: Mapping[str, Member] | None = None
 
@@ -78,14 +95,27 @@ class Order:
     epoch: bytes
     applied: int
     key: str = ""
+    known: Release = NO_RELEASE
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """A release that is to be the active one."""
+
+    name: str
+    held: bool
+    epoch: bytes
+    applied: int
+    known: Release
 
 
 @dataclass(frozen=True, slots=True)
 class OrderReply:
-    """The purge's place in the log, and the registry."""
+    """The place in the log of a purge or an activation, the active release after it, and the registry."""
 
     epoch: bytes
     sequence: int
+    release: Release
     settled: bool
     members: Mapping[str, Member]
 
@@ -99,6 +129,10 @@ class Log(Protocol):
 
     async def purge(self, order: Order) -> OrderReply:
         """Commit a purge; raise ``ClientError`` (422) when its key stands for other selectors already."""
+        ...
+
+    async def activate(self, activation: Activation) -> OrderReply:
+        """Commit an activation."""
         ...
 
     async def leave(self, worker: str, epoch: bytes, heartbeat: int | None = None) -> None:

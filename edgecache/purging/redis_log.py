@@ -41,7 +41,8 @@ from redis.exceptions import NoScriptError, ReadOnlyError
 from edgecache import redis_client
 from edgecache.errors import ClientError, EdgecacheError, StoreError
 from edgecache.purging.index import CAPACITY
-from edgecache.purging.log import Member, Order, OrderReply, Purge, Sync, SyncReply
+from edgecache.purging.log import Activation, Member, Order, OrderReply, Purge, Sync, SyncReply
+from edgecache.purging.release import Release
 from edgecache.purging.selector import Kind, Selector
 from edgecache.redis_client import Ask, Client, ask, conversation, drop_idle_connections, subscription
 
@@ -71,6 +72,9 @@ _AGAIN: Final = 0.1
 """Seconds until what was cancelled and goes on is cancelled again."""
 
 _KINDS: Final = frozenset(kind.value for kind in Kind)
+
+_NO_SELECTORS: Final = ("once", "release")
+"""What else stands in an entry: the idempotency key, and for people the name that was activated."""
 
 _T = TypeVar("_T")
 _Argument: TypeAlias = bytes | str | int
@@ -119,20 +123,24 @@ class RedisLog:
         said: list[_Argument] = [
             sync.epoch,
             sync.applied,
+            str(sync.known),
             sync.worker,
             lease,
             int(sync.settled),
+            int(sync.sure),
             self._page,
             int(sync.census),
         ]
         reply = await self._limited(_run(self._ask, _SYNC, self._keys, _nonce(), *said))
         with _believing():
-            epoch, sequence, floor, settled, entries, members = reply
+            epoch, sequence, floor, release, settled, sure, entries, members = reply
             return SyncReply(
                 bytes(epoch),
                 int(sequence),
                 int(floor),
+                Release.parse(bytes(release).decode()),
                 settled == b"1",
+                sure == b"1",
                 tuple(_purge_of(entry) for entry in entries),
                 _members(members) if sync.census else None,
             )
@@ -141,13 +149,11 @@ class RedisLog:
         """As ``Log.purge``; fewer replicas than asked for are a failure too."""
         fields = [part for selector in order.selectors for part in _fields(selector)]
         digest = hashlib.blake2b(b"\0".join(fields), digest_size=16).hexdigest() if order.key else ""
-        said: list[_Argument] = [order.epoch, order.applied, self._capacity, self._channel, order.key, digest]
-        reply = await self._limited(self._purged([*said, *fields]))
-        with _believing():
-            outcome, epoch, sequence, settled, members = reply
-            if outcome == b"conflict":
-                raise ClientError(422, "the idempotency key was used for other selectors; use a new one")
-            return OrderReply(bytes(epoch), int(sequence), settled == b"1", _members(members))
+        return await self._committed(_PURGE, order, order.key, digest, *fields)
+
+    async def activate(self, activation: Activation) -> OrderReply:
+        """As ``Log.activate``; fewer replicas than asked for are a failure too."""
+        return await self._committed(_ACTIVATE, activation, activation.name, "held" if activation.held else "active")
 
     async def leave(self, worker: str, epoch: bytes, heartbeat: int | None = None) -> None:
         """As ``Log.leave``."""
@@ -176,10 +182,20 @@ class RedisLog:
             await asyncio.wait(self._talks, timeout=_AGAIN)
         await self._client.aclose()
 
-    async def _purged(self, said: Sequence[_Argument]) -> Any:
+    async def _committed(self, script: _Script, order: Order | Activation, *what: _Argument) -> OrderReply:
+        said: list[_Argument] = [order.epoch, order.applied, str(order.known), self._capacity, self._channel, *what]
+        reply = await self._limited(self._written(script, said))
+        with _believing():
+            outcome, epoch, sequence, release, settled, members = reply
+            if outcome == b"conflict":
+                raise ClientError(422, "the idempotency key was used for other selectors; use a new one")
+            active = Release.parse(bytes(release).decode())
+            return OrderReply(bytes(epoch), int(sequence), active, settled == b"1", _members(members))
+
+    async def _written(self, script: _Script, said: Sequence[_Argument]) -> Any:
         """Return the reply of the script, when the replicas have what it wrote."""
         async with self._free, self._speaking() as ask:
-            reply = await _run(ask, _PURGE, self._keys, _nonce(), *said)
+            reply = await _run(ask, script, self._keys, _nonce(), *said)
             if self._replicas:
                 patience = int(self._patience * _FOR_REPLICAS * 1000)
                 if int(await ask("WAIT", self._replicas, patience)) < self._replicas:
@@ -254,7 +270,8 @@ class _Script:
 
 
 _SYNC: Final = _Script("head", "sync")
-_PURGE: Final = _Script("head", "purge")
+_PURGE: Final = _Script("head", "append", "purge")
+_ACTIVATE: Final = _Script("head", "append", "activate")
 _LEAVE: Final = _Script("leave")
 _MEMORY: Final = _Script("memory")
 _POLICY: Final = re.compile(rb"^maxmemory_policy:(\S+)", re.MULTILINE)
@@ -281,7 +298,7 @@ def _fields(selector: Selector) -> tuple[bytes, bytes]:
 def _purge_of(entry: Sequence[Any]) -> Purge:
     fields = [bytes(field).decode("utf-8", "surrogatepass") for field in entry[1]]
     pairs = zip(fields[::2], fields[1::2], strict=True)
-    selectors = tuple(_selector(kind, value) for kind, value in pairs if kind != "once")
+    selectors = tuple(_selector(kind, value) for kind, value in pairs if kind not in _NO_SELECTORS)
     return Purge(int(bytes(entry[0]).partition(b"-")[0]), selectors)
 
 

@@ -30,20 +30,19 @@ Invariants
 from __future__ import annotations
 
 import enum
-import importlib
 import re
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 from edgecache.errors import ClientError
 from edgecache.http.glob import Glob
 from edgecache.http.memo import memoised
+from edgecache.http.regex import Pattern, RegexError, compiled
 from edgecache.purging.expression import parse
 
-__all__ = ["MAX_REGEX", "MAX_TAG", "MAX_URI", "Kind", "Matcher", "Selector", "Target", "target_of"]
+__all__ = ["MAX_TAG", "MAX_URI", "Kind", "Matcher", "Selector", "Target", "target_of"]
 
 MAX_URI: Final = 8192
 """Characters of a URL, prefix or host; the public server takes no longer targets."""
@@ -53,10 +52,6 @@ MAX_TAG: Final = 1024
 
 MAX_PATTERN: Final = 1024
 """Characters of a glob: the automaton has as many states."""
-
-MAX_REGEX: Final = 512
-_REGEX_MEMORY: Final = 1 << 20
-"""Bytes that RE2 may take for one pattern."""
 
 _URI: Final = re.compile(
     r"(?:(?P<scheme>[A-Za-z*][A-Za-z0-9+.-]*)?://)?(?P<host>[^/?#]*)(?P<path>[^?#]*)(?P<query>\?[^#]*)?"
@@ -203,8 +198,6 @@ def _glob(value: str) -> str:
 
 
 def _regex(value: str) -> str:
-    if len(value) > MAX_REGEX:
-        _fail(Kind.REGEX, MAX_REGEX, f"longer than {MAX_REGEX} characters", "purge by tag instead")
     if not value:
         _fail(Kind.REGEX, 0, "empty", "that would be everything, which is called all")
     _re2(value)
@@ -276,27 +269,11 @@ _MATCHERS: Final[dict[Kind, Callable[[str], Matcher]]] = {
 }
 
 
-@cache
-def _engine() -> Any:
-    """Return RE2, whose matching is linear; nothing else may run a pattern that came over the network."""
+def _re2(value: str) -> Pattern:
     try:
-        return importlib.import_module("re2")
-    except ImportError:
-        _fail(Kind.REGEX, 0, "this edge has no RE2", "install edgecache[regex], or use a glob or a tag")
-
-
-def _re2(value: str) -> Any:
-    re2 = _engine()
-    options = re2.Options()
-    options.log_errors = False
-    options.never_capture = True
-    options.max_mem = _REGEX_MEMORY
-    try:
-        return re2.compile(value, options)
-    except re2.error as error:
-        text = error.args[0] if error.args else b""
-        reason = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
-        _fail(Kind.REGEX, 0, reason or "not a pattern", "RE2 has neither look-around nor back-references")
+        return compiled(value)
+    except RegexError as error:
+        _fail(Kind.REGEX, error.position, str(error), error.hint)
 
 
 def _fail(kind: Kind, position: int, what: str, hint: str) -> NoReturn:

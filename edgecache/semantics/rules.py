@@ -23,17 +23,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from typing import Final
 
 from edgecache.http.fields import combined
 from edgecache.http.glob import Glob, Wildcard
 from edgecache.http.message import FieldsView, RequestHead, ResponseHead
+from edgecache.http.regex import Pattern
 from edgecache.semantics.guards import extension_of, media_type, path_of
+from edgecache.semantics.key import cookies
 from edgecache.semantics.normalising import normalised
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.versioned import AssetNames, By, Versioned, recognise
 
-__all__ = ["BUILT_IN", "REQUEST_SETTINGS", "Applied", "Match", "Pattern", "Rule", "RuleSet"]
+__all__ = ["BUILT_IN", "REQUEST_SETTINGS", "Applied", "Match", "Rule", "RuleSet"]
 
 REQUEST_SETTINGS: Final = frozenset(
     {
@@ -55,14 +57,6 @@ REQUEST_SETTINGS: Final = frozenset(
 _MOST_POLICIES: Final = 4096
 
 
-class Pattern(Protocol):
-    """A compiled regular expression whose matching is linear."""
-
-    def search(self, text: str, /) -> object | None:
-        """Return something when the text has a match, else None."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
     """A condition. An empty part says nothing. Names of fields and parameters stand with a wildcard for their value.
@@ -75,6 +69,7 @@ class Match:
         methods: request methods.
         query: parameters, as spelled.
         request_fields: fields of the request.
+        cookies: wildcards for names of cookies, of which the request has one.
         versioned: how the name was recognised as a versioned asset's.
         statuses: status codes.
         content_types: media types, lower case.
@@ -88,6 +83,7 @@ class Match:
     methods: frozenset[str] = frozenset()
     query: tuple[tuple[str, Wildcard], ...] = ()
     request_fields: tuple[tuple[str, Wildcard], ...] = ()
+    cookies: tuple[Wildcard, ...] = ()
     versioned: frozenset[By] = frozenset()
     statuses: frozenset[int] = frozenset()
     content_types: tuple[Wildcard, ...] = ()
@@ -118,6 +114,7 @@ class Match:
             and (not self.versioned or self._is_versioned(path, names))
             and (not self.query or _has_parameters(self.query, request.target))
             and (not self.request_fields or _has_fields(self.request_fields, request.fields))
+            and (not self.cookies or _has_cookie(self.cookies, request.fields))
         )
 
     def _holds_of_response(self, response: ResponseHead | None) -> bool:
@@ -200,6 +197,11 @@ class Applied:
         """What makes the name that was asked for a versioned asset's, or None."""
         return recognise(path_of(self.asked.target), self.rules.names)
 
+    @property
+    def is_versioned(self) -> bool:
+        """Whether it is one."""
+        return self.versioned is not None
+
     def on(self, response: ResponseHead) -> Policy:
         """Return what holds for a response to it."""
         return self.rules.on_response(self.asked, response)
@@ -219,6 +221,10 @@ class RuleSet:
             rule for rule in self.rules if not rule.needs_response and not REQUEST_SETTINGS.isdisjoint(rule.settings)
         )
         self._policies: Final[dict[tuple[int, ...], Policy]] = {}
+
+    def knowing(self, names: AssetNames) -> RuleSet:
+        """Return the same rules with other names of assets."""
+        return RuleSet(self.base, self.rules[len(BUILT_IN) :], names)
 
     def applied(self, request: RequestHead) -> Applied:
         """Return what the rules make of a request."""
@@ -266,6 +272,11 @@ def _has_parameters(wanted: Iterable[tuple[str, Wildcard]], target: str) -> bool
 
 def _has_fields(wanted: Iterable[tuple[str, Wildcard]], fields: FieldsView) -> bool:
     return all((text := combined(fields, name)) is not None and value.matches(text) for name, value in wanted)
+
+
+def _has_cookie(wanted: Iterable[Wildcard], fields: FieldsView) -> bool:
+    names = [name for name, _ in cookies(fields)]
+    return any(wildcard.matches(name) for wildcard in wanted for name in names)
 
 
 def _is_type(wanted: Iterable[Wildcard], fields: FieldsView) -> bool:

@@ -18,14 +18,14 @@ from edgecache.semantics.guards import path_of
 from edgecache.semantics.invalidation import group_tags
 from edgecache.semantics.policy import Policy
 
-__all__ = ["MAX_TAGS", "MAX_TAG_LENGTH", "tags_of"]
+__all__ = ["MAX_TAGS", "MAX_TAG_LENGTH", "PLACE", "tags_of"]
 
 MAX_TAGS: Final = 256
 MAX_TAG_LENGTH: Final = 1024
 """Fastly's limit for one key; 256 of them are four times what its documentation recommends."""
 
 _SEPARATORS: Final = re.compile(r"[\s,]+")
-_PLACE: Final = re.compile(r"\{(host|[1-9])\}")
+PLACE: Final = re.compile(r"\{(host|[1-9])\}")
 
 
 def tags_of(request: RequestHead, head: ResponseHead, policy: Policy) -> frozenset[str] | None:
@@ -48,6 +48,6 @@ def _filled_in(request: RequestHead, templates: tuple[str, ...]) -> list[str]:
     segments = path_of(request.target).split("/")[1:]
     places = {str(number): segment for number, segment in enumerate(segments[:9], start=1) if segment}
     places["host"] = request.authority
-    wanted = [template for template in templates if all(place in places for place in _PLACE.findall(template))]
-    tags = (_PLACE.sub(lambda found: places[found[1]], template) for template in wanted)
+    wanted = [template for template in templates if all(place in places for place in PLACE.findall(template))]
+    tags = (PLACE.sub(lambda found: places[found[1]], template) for template in wanted)
     return [tag for tag in tags if not _SEPARATORS.search(tag)]

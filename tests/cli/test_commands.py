@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +15,7 @@ from edgecache.cli.launch import banner
 from edgecache.cli.main import main
 from edgecache.edges.config import Config, Origin, Server
 from edgecache.edges.config_load import load
+from edgecache.semantics.rules import Rule
 
 SMALL = '[origin]\nurls = ["http://127.0.0.1:8000"]\n'
 COMMAND = (sys.executable, "-m", "edgecache.cli.main")
@@ -145,6 +147,8 @@ def test_the_banner_is_short_and_says_what_to_try() -> None:
     for fact in ("http://a:1, http://b:2", "256MiB", "127.0.0.1:8081", "curl -i http://127.0.0.1:4711/slow"):
         assert fact in text
     assert "curl -i --unix-socket /run/edge http://localhost/" in banner(config, "unix:/run/edge", "/")
+    ruled = msgspec.structs.replace(config, rules=(Rule(name="a", settings={}),))
+    assert "  rules   1\n" in banner(ruled, "http://127.0.0.1:4711", "/")
 
 
 def test_the_version_needs_no_server_to_be_imported() -> None:

@@ -83,6 +83,33 @@ async def test_many_reloads_half_of_them_wrong_and_no_request_fails(
     await program.until(workers_draining=0, workers=2)
 
 
+async def test_rule_files_are_read_again_and_an_example_that_is_not_met_changes_nothing(
+    start: Start, origin: ScriptedOrigin
+) -> None:
+    program = await start(workers=1)
+    rules, ports = program.config.with_name("mine.toml"), {"port": program.port, "admin": program.admin}
+
+    def write(max_age: int, promised: int) -> None:
+        rules.write_text(
+            f'[[rule]]\nname = "mine"\nset.browser_ttl = {max_age}\n'
+            '[[example]]\nname = "shown"\nrequest = "GET https://h/"\nresponse_headers.Cache-Control = "max-age=9"\n'
+            f'expect.browser = "max-age={promised}"\n'
+        )
+
+    write(7, 7)
+    configure(program.config, origin.url, **ports, more='[rules]\nuse = ["mine.toml"]\n')
+    assert (await program.reload())["last_reload_ok"]
+    assert (await program.fetch("/7")).fields["cache-control"].endswith("max-age=7")
+    write(8, 9)
+    known = await program.reload()
+    assert not known["last_reload_ok"]
+    assert '"shown": browser is "max-age=8", expected "max-age=9"' in known["last_reload_error"]
+    assert (await program.fetch("/8")).fields["cache-control"].endswith("max-age=7")
+    write(8, 8)
+    assert (await program.reload())["last_reload_ok"]
+    assert (await program.fetch("/9")).fields["cache-control"].endswith("max-age=8")
+
+
 async def test_what_was_wrong_is_told_as_check_tells_it(start: Start, origin: ScriptedOrigin) -> None:
     program = await start(workers=1)
     with program.config.open("a") as file:

@@ -10,7 +10,7 @@ from typing import Final
 
 from edgecache.errors import StoreError
 from edgecache.purging.distributed import DistributedLedger
-from edgecache.purging.log import Order, OrderReply, Sync, SyncReply
+from edgecache.purging.log import Activation, Order, OrderReply, Sync, SyncReply
 from edgecache.purging.node import Timing
 from edgecache.purging.receipt import Receipt
 from edgecache.purging.selector import Selector
@@ -74,9 +74,15 @@ class SharedLog:
             raise StoreError("down") from error
 
     async def purge(self, order: Order) -> OrderReply:
+        return await self._committed(lambda model: model.purge(order))
+
+    async def activate(self, activation: Activation) -> OrderReply:
+        return await self._committed(lambda model: model.activate(activation))
+
+    async def _committed(self, ask: Callable[[ModelLog], OrderReply]) -> OrderReply:
         await asyncio.sleep(0)
         try:
-            reply = self._reach().purge(order)
+            reply = ask(self._reach())
         except Unreachable as error:
             raise StoreError("down") from error
         for heard in (heard for one in self.neighbours if not one.deaf for heard in one.heard):

@@ -47,6 +47,8 @@ class Violation(AssertionError):
 class History:
     """One run. ``make`` makes the process that is put to the test."""
 
+    weights = WEIGHTS
+
     def __init__(
         self, seed: int, make: Callable[[str], NodeLike], flaws: Flaws = frozenset(), page: int = 1000
     ) -> None:
@@ -72,27 +74,32 @@ class History:
         pool = TAGS if self._flaws else SELECTORS
         selectors = [selector for selector, meant in pool.items() if meant & set(paths)]
         faults = choice(FAULTS)
-        for step in self.random.choices(list(WEIGHTS), list(WEIGHTS.values()), k=STEPS):
-            one, other, path, selector = choice(mine), choice(mine), choice(paths), choice(selectors)
-            match step:
-                case "advance":
-                    self.advance(choice((1, 10, 30, 50, 95, 101, 104, 107)))
-                case "all_sync":
-                    self.all_sync()
-                case "request" | "fill_now" | "probe":
-                    getattr(self, step)(one, path)
-                case "purge":
-                    self.purge(one, selector)
-                case "lose_registry":
-                    if "flush" in faults:
-                        self.lose_registry(one, other, path, selector)
-                case "purge_and_poll" | "cut_off" | "flood" | "slow_sync":
-                    getattr(self, step)(one, other, path, selector)
-                case "fault":
-                    self.fault(one, choice(faults))
-                case _:
-                    getattr(self, step)(one)
+        for step in self.random.choices(list(self.weights), list(self.weights.values()), k=STEPS):
+            self.take(step, faults, choice(mine), choice(mine), choice(paths), choice(selectors))
         self.recover()
+
+    def take(
+        self, step: str, faults: tuple[str, ...], one: Process, other: Process, path: str, selector: Selector
+    ) -> None:
+        """Take one step, whatever of it is there to be taken."""
+        match step:
+            case "advance":
+                self.advance(self.random.choice((1, 10, 30, 50, 95, 101, 104, 107)))
+            case "all_sync":
+                self.all_sync()
+            case "request" | "fill_now" | "probe":
+                getattr(self, step)(one, path)
+            case "purge":
+                self.purge(one, selector)
+            case "lose_registry":
+                if "flush" in faults:
+                    self.lose_registry(one, other, path, selector)
+            case "purge_and_poll" | "cut_off" | "flood" | "slow_sync":
+                getattr(self, step)(one, other, path, selector)
+            case "fault":
+                self.fault(one, self.random.choice(faults))
+            case _:
+                getattr(self, step)(one)
 
     # Time, and the judge.
 
@@ -228,7 +235,8 @@ class History:
         if process.parted or len(process.purges) > 2:
             return
         try:
-            reply = self.log.purge(Order((selector,), process.node.epoch, process.node.applied))
+            node = process.node
+            reply = self.log.purge(Order((selector,), node.epoch, node.applied, known=node.release))
         except Unreachable:
             return
         self._expect(reply.sequence > self._last.get(reply.epoch, 0), "I2: a sequence twice")

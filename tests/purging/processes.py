@@ -30,10 +30,14 @@ class Fill:
 
 @dataclass
 class Running:
-    """A sync on its way; ``reply`` is None until it was carried out."""
+    """A sync on its way; ``reply`` is None until it was carried out.
+
+    ``brought`` is the newest activation that anybody had told the log's epoch when it was carried out.
+    """
 
     sync: Sync
     reply: SyncReply | None = None
+    brought: int = 0
 
 
 @dataclass
@@ -48,3 +52,6 @@ class Process:
     gets: list[tuple[str, Copy, int]] = field(default_factory=list)
     puts: list[Copy] = field(default_factory=list)
     purges: list[tuple[Commitment, Selector, int]] = field(default_factory=list)
+    activations: list[tuple[Commitment, int]] = field(default_factory=list)
+    told: Running | None = None
+    """The sync that its lease is from."""

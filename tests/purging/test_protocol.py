@@ -13,7 +13,8 @@ import pytest
 
 from edgecache.purging.node import Node
 from tests.purging.histories import History, Violation
-from tests.purging.model import TIMING, Flaw, NodeLike, ReferenceNode
+from tests.purging.model import OF_RELEASES, TIMING, Flaw, NodeLike, ReferenceNode
+from tests.purging.releases import ReleaseHistory
 
 HISTORIES = 40_000 if os.environ.get("EDGECACHE_LONG") else 2_000
 WITHOUT_FINDING = 6_000
@@ -29,33 +30,66 @@ def small(worker: str) -> NodeLike:
     return Node(worker, TIMING, capacity=2)
 
 
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize(
+PROCESSES = pytest.mark.parametrize(
     ("make", "share", "page"),
     [(ReferenceNode, 0.2, 1000), (real, 0.5, 1000), (real, 0.2, 1), (small, 0.1, 2)],
     ids=["reference", "node", "node, page by page", "node, forgetful"],
 )
-def test_i1_no_stale_after_ack(make: Callable[[str], NodeLike], share: float, page: int) -> None:
+
+
+def counted(kind: type[History], make: Callable[[str], NodeLike], histories: int, page: int) -> Counter[str]:
+    """Run so many histories, and return what was done in them."""
     counts: Counter[str] = Counter()
-    histories = int(HISTORIES * share)
     for seed in range(histories):
-        history = History(seed, make, page=page)
+        history = kind(seed, make, page=page)
         try:
             history.run()
         except Violation as violation:
             pytest.fail(f"history {seed}: {violation}")
         counts += history.counts
+    return counts
+
+
+@pytest.mark.timeout(3600)
+@PROCESSES
+def test_i1_no_stale_after_ack(make: Callable[[str], NodeLike], share: float, page: int) -> None:
+    histories = int(HISTORIES * share)
+    counts = counted(History, make, histories, page)
     assert counts["hits"] > 5 * histories
     assert counts["acknowledged"] > histories
 
 
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("flaw", Flaw, ids=lambda flaw: flaw.name.lower())
-def test_every_flaw_is_found(flaw: Flaw) -> None:
+@pytest.mark.timeout(3600)
+@PROCESSES
+def test_r1_one_release_after_ack(make: Callable[[str], NodeLike], share: float, page: int) -> None:
+    histories = int(HISTORIES * share)
+    counts = counted(ReleaseHistory, make, histories, page)
+    assert counts["confirmed"] > 5 * histories
+    assert counts["looks"] > 100 * histories
+    assert counts["excused"] < counts["looks"] / 100
+
+
+def find(kind: type[History], flaw: Flaw) -> None:
+    """Fail unless some history finds it."""
     flaws = frozenset({flaw})
     for seed in range(WITHOUT_FINDING):
         try:
-            History(seed, lambda worker: ReferenceNode(worker, flaws), flaws).run()
+            kind(seed, lambda worker: ReferenceNode(worker, flaws), flaws).run()
         except Violation:
             return
     pytest.fail(f"{flaw.value}: not found in {WITHOUT_FINDING} histories")
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("flaw", [flaw for flaw in Flaw if flaw not in OF_RELEASES], ids=lambda flaw: flaw.name.lower())
+def test_every_flaw_is_found(flaw: Flaw) -> None:
+    find(History, flaw)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "flaw", [*OF_RELEASES, Flaw.ACK_AT_ONCE, Flaw.NO_LEASE, Flaw.NO_ROTATION, Flaw.NO_MARGIN, Flaw.SETTLED_EARLY,
+             Flaw.YOUNG_REGISTRY], ids=lambda flaw: flaw.name.lower(),
+)  # fmt: skip
+def test_every_flaw_shows_in_the_release_too(flaw: Flaw) -> None:
+    find(ReleaseHistory, flaw)

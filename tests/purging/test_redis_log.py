@@ -337,4 +337,4 @@ def test_the_scripts_are_package_data() -> None:
     parser.read(Path(__file__).parents[2] / "setup.cfg", "utf-8")
     pattern = parser["options.package_data"]["edgecache.purging"]
     found = {path.name for path in Path(next(iter(edgecache.purging.__path__))).glob(pattern)}
-    assert found == {"head.lua", "sync.lua", "purge.lua", "leave.lua", "memory.lua"}
+    assert found == {f"{name}.lua" for name in ("head", "append", "sync", "purge", "activate", "leave", "memory")}

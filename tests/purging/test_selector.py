@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 
 from edgecache.errors import ClientError
 from edgecache.http.glob import Glob
-from edgecache.purging import expression, selector
+from edgecache.http.regex import MAX_REGEX
+from edgecache.purging import expression
 from edgecache.purging.expression import Both, Either, Expression, Not, Tag
-from edgecache.purging.selector import MAX_REGEX, Kind, Selector, target_of
+from edgecache.purging.selector import Kind, Selector, target_of
 
 needs_re2 = pytest.mark.skipif(find_spec("re2") is None, reason="google-re2 is an extra")
 
@@ -227,10 +229,7 @@ def test_an_unknown_kind_is_told_what_there_is() -> None:
 
 
 def test_without_re2_a_regex_is_declined_and_another_s_matches_everything(monkeypatch: pytest.MonkeyPatch) -> None:
-    def absent() -> None:
-        selector._fail(Kind.REGEX, 0, "this edge has no RE2", "install edgecache[regex]")
-
-    monkeypatch.setattr(selector, "_engine", absent)
+    monkeypatch.setitem(sys.modules, "re2", None)
     with pytest.raises(ClientError, match="install edgecache"):
         Selector.of("regex", "a")
     assert Selector(Kind.REGEX, "^a$").matcher()(target_of("http://h/b"), frozenset())

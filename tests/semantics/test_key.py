@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from edgecache.http.message import RequestHead, fields_of
 from edgecache.semantics.key import KEYED_METHODS, content_digest, primary, url_of
+from edgecache.semantics.policy import Policy
 from tests.semantics.build import fields, request
 
 
@@ -103,3 +104,47 @@ def test_the_target_uri_can_be_read_from_a_key(facts: Facts) -> None:
     assert url_of(primary(RequestHead(facts[0], scheme, authority, target, fields_of([])))) == (
         f"{scheme}://{authority}{target}"
     )
+
+
+# What rules add.
+
+
+@pytest.mark.parametrize(
+    ("policy", "lines", "release", "facts"),
+    [
+        (Policy(key_fields=("x-a",)), ["X-A: 1 2"], "", "+field.x-a=1%202 "),
+        (Policy(key_fields=("x-a",)), ["X-A:"], "", "+field.x-a= "),
+        (Policy(key_fields=("x-a",)), [], "", ""),
+        (Policy(key_cookies=("b", "a")), ["Cookie: a=1; c=2; b=3&4"], "", "+cookie.a=1&cookie.b=3%264 "),
+        (Policy(by_release=True), [], "v 1", "+release=v%201 "),
+        (Policy(by_release=True), [], "", ""),
+        (Policy(), [], "v1", ""),
+        (
+            Policy(by_release=True, key_fields=("x-a",), key_cookies=("a",)),
+            ["X-A: 1", "Cookie: a=2"],
+            "v1",
+            "+release=v1&field.x-a=1&cookie.a=2 ",
+        ),
+    ],
+)
+def test_what_else_is_part_of_a_key_stands_before_the_target_uri(
+    policy: Policy, lines: list[str], release: str, facts: str
+) -> None:
+    key = primary(request(*lines), "", policy, release)
+    assert key == f"{facts}http://example.com/"
+    assert url_of(key) == "http://example.com/"
+    asked = primary(request(*lines, method="QUERY"), "0", policy, release)
+    assert asked == f"QUERY 0 {facts}http://example.com/"
+
+
+parts = st.lists(st.tuples(st.sampled_from(["a", "b"]), st.text("ab&=+ %", max_size=3)), max_size=3)
+
+
+@given(parts, parts)
+def test_different_facts_are_different_keys(one: list[tuple[str, str]], other: list[tuple[str, str]]) -> None:
+    policy = Policy(key_cookies=("a", "b"))
+    keys = []
+    for cookies in (one, other):
+        line = "; ".join(f"{name}={value}" for name, value in cookies)
+        keys.append((primary(request(f"Cookie: {line}"), "", policy), [(n, v.rstrip(" \t")) for n, v in cookies]))
+    assert (keys[0][0] == keys[1][0]) == (keys[0][1] == keys[1][1])

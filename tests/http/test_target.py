@@ -1,4 +1,4 @@
-"""Targets, authorities and the failures of the parser, as tables and as properties."""
+"""Targets and authorities, as tables and as properties."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgecache.edges.request_head import parse_authority, parse_target
 from edgecache.errors import ClientError
+from edgecache.http.target import parse_authority, parse_target
 
 
 @pytest.mark.parametrize(
