@@ -56,6 +56,7 @@ class _Response:
     tunnel: Tunnel | None = None
     server: str = ""
     pieces: tuple[bytes, ...] = ()
+    server: str = ""
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield nothing: nobody reads it."""

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from edgecache.origin.response import Response
     from edgecache.origin.settings import OriginSettings
 
-__all__ = ["Upstreams"]
+__all__ = ["TRIES_BEHIND_ONE_NAME", "Upstreams"]
 
-_TRIES_BEHIND_ONE_NAME: Final = 6
+TRIES_BEHIND_ONE_NAME: Final = 6
 """Connections that one request is sent over, to meet another server behind a balancer."""
 
 _REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "QUERY"})
@@ -99,7 +99,7 @@ class Upstreams:
     def has_other(self, tried: Sequence[str]) -> bool:
         """Whether a server is up that was not tried; behind a single name there may be several (``base.Origin``)."""
         if self.is_one_name:
-            return len(tried) < _TRIES_BEHIND_ONE_NAME
+            return len(tried) < TRIES_BEHIND_ONE_NAME
         return any(server.health.is_up() and server.address.url not in tried for server in self.servers)
 
     async def close(self) -> None:

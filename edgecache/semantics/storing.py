@@ -94,6 +94,11 @@ class Case:
         """What the origin itself said to this cache."""
         return self.governing if self.sent is self.head else govern(self.sent.fields, self.policy)
 
+    @property
+    def is_offered(self) -> bool:
+        """Whether the origin itself offers the response to everybody."""
+        return is_offered(self.sent, self.said, self.freshness.generated_at)
+
 
 def objections(
     request: RequestHead,
@@ -177,7 +182,9 @@ def _is_authenticated(case: Case) -> bool:
     if is_of_a_rule(case.freshness):
         # Leave to share what is validated each time (§3.5) is no leave to share it unvalidated.
         return not (said.public or said.s_maxage)
-    return not (said.public or said.must_revalidate or said.s_maxage is not None)
+    # Where nothing is shared unvalidated, must-revalidate is said for other reasons.
+    may_be_revalidated = said.must_revalidate and case.is_offered
+    return not (said.public or said.s_maxage is not None or may_be_revalidated)
 
 
 def _sets_a_cookie(case: Case) -> bool:
@@ -204,9 +211,7 @@ def _may_depend_on_cookies(case: Case) -> bool:
         return False
     if policy.key_cookies and not are_plain_cookies(fields):
         return True
-    if is_offered(case.sent, case.said, case.freshness.generated_at):
-        return False
-    return any(name not in policy.key_cookies for name, _ in cookies(fields))
+    return not case.is_offered and any(name not in policy.key_cookies for name, _ in cookies(fields))
 
 
 def is_offered(sent: ResponseHead, said: Governing, received: float) -> bool:

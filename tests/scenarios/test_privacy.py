@@ -37,7 +37,7 @@ PERMISSIONS: Final = (
     "stale-while-revalidate=60",
 )
 OFFERS: Final = ("max-age=5", "max-age=60", "s-maxage", "public")
-ALLOWS_AUTHENTICATED: Final = ("s-maxage", "public", "must-revalidate")
+ALLOWS_AUTHENTICATED: Final = ("s-maxage", "public")
 ROUNDS, AT_ONCE, TARGETS = 120, 6, 50
 
 
@@ -93,7 +93,8 @@ class Origin:
             return True
         if said.directives & {"private", "no-store"}:
             return False
-        if "Authorization" in said.credentials and not says(said, ALLOWS_AUTHENTICATED):
+        may_be_revalidated = says(said, ("must-revalidate",)) and says(said, OFFERS)
+        if "Authorization" in said.credentials and not (says(said, ALLOWS_AUTHENTICATED) or may_be_revalidated):
             return False
         if said.status == 304:
             return True
