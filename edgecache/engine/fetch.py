@@ -237,7 +237,7 @@ class Fetcher:
         is_telling = response.head.status < 500 and not plan.is_alone and reason not in KEPT_OUT
         if is_telling:
             self._mark(flight)
-        if plan.validate is not None and is_telling:
+        if plan.validate is not None and is_telling and reason not in storing.OF_THE_REQUEST:
             # What the origin answers now has taken its place, and cannot be stored (RFC 9111 §4.3.3).
             self._store.remove_now(plan.validate)
         self._collapse.end(flight)

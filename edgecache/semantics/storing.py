@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edgecache.http.cache_control import ResponseDirectives, parse_request
 from edgecache.http.fields import combined, format_http_date
-from edgecache.http.message import FieldsView, Pair, RequestHead, ResponseHead, render_fields, render_status_line
+from edgecache.http.message import (
+    FieldsView,
+    Pair,
+    RequestHead,
+    ResponseHead,
+    fields_of,
+    render_fields,
+    render_status_line,
+)
 from edgecache.http.ranges import ContentRange, parse_content_range
 from edgecache.semantics import presenting, selection
 from edgecache.semantics.freshness import (
@@ -26,6 +34,7 @@ from edgecache.semantics.freshness import (
 )
 from edgecache.semantics.guards import type_contradicts
 from edgecache.semantics.key import cookies, url_of
+from edgecache.semantics.normalising import without_other_cookies
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Birth, Body, CacheKey, Freshness, Selecting, StoredResponse, Validators
@@ -34,8 +43,10 @@ from edgecache.semantics.unkeyed import doubtful, reflects_origin
 
 __all__ = [
     "CHECKS",
+    "OF_THE_REQUEST",
     "Case",
     "answers_a_get",
+    "as_others_ask",
     "luck_of",
     "make",
     "of_partial",
@@ -195,6 +206,21 @@ _OF_UPDATES: Final = tuple(
     for check in CHECKS
     if check[0] in (Reason.NO_STORE, Reason.PRIVATE, Reason.VARY_STAR, Reason.TOO_MANY_TAGS, Reason.AUTHORIZATION)
 )
+
+
+OF_THE_REQUEST: Final = frozenset({Reason.AUTHORIZATION, Reason.REQUEST_COOKIE, Reason.REQUEST_NO_STORE})
+"""Refusals that are about who asked: another request's answer may be stored all the same."""
+
+
+def as_others_ask(request: RequestHead, stored: StoredResponse, policy: Policy) -> RequestHead:
+    """Return the request without credentials that could not have got ``stored``: the answer would be for one alone."""
+    head, fields = stored.head(), request.fields
+    case = Case(request, head, govern(head.fields, policy), stored.freshness, policy)
+    if _may_depend_on_cookies(case):
+        fields = without_other_cookies(fields, policy.key_cookies)
+    if _is_authenticated(case):
+        fields = fields_of(pair for pair in fields.items() if pair[0].lower() != "authorization")
+    return request if fields is request.fields else replace(request, fields=fields)
 
 
 def answers_a_get(request: RequestHead, head: ResponseHead, governing: Governing) -> bool:
