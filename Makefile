@@ -9,7 +9,7 @@ FAULTS := tests/scenarios/test_broken_bodies.py tests/scenarios/test_herd.py tes
           tests/purging tests/stores tests/processes tests/fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults check lint types fmt conformance bench bench-purge bench-trouble clean
+.PHONY: help run test faults builds check lint types fmt conformance bench bench-purge bench-trouble clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,9 @@ test: $(VENV)/.tests ## run the tests; ARGS="-k collapse" runs some of them
 
 faults: $(VENV)/.tests ## the tests of everything that can break, at full length, which takes most of an hour
 	@EDGECACHE_LONG=1 $(BIN)/pytest $(FAULTS) $(ARGS)
+
+builds: $(VENV)/.tests ## the tests of what build tools write, with the tools themselves; needs npm
+	@EDGECACHE_LONG=1 $(BIN)/pytest tests/builds $(ARGS)
 
 check: lint types test ## everything a change has to pass
 
@@ -49,7 +52,7 @@ bench-trouble: $(VENV)/.tests ## what hits cost while Redis is stopped or dead
 	@$(BIN)/python benchmarks/trouble.py $(ARGS)
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) .conformance build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .builds .conformance build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Installed once, and again when what is needed changes.

@@ -9,7 +9,7 @@ Rules of this file
 
 from __future__ import annotations
 
-__all__ = ["ClientError", "ConfigError", "EdgecacheError", "OriginError", "OriginTimeout", "StoreError"]
+__all__ = ["AssetError", "ClientError", "ConfigError", "EdgecacheError", "OriginError", "OriginTimeout", "StoreError"]
 
 
 class EdgecacheError(Exception):
@@ -28,6 +28,10 @@ class ConfigError(EdgecacheError):
         self.where = where
         self.line = line
         self.hint = hint
+
+
+class AssetError(EdgecacheError):
+    """A template names a file that nobody built; the message says which names are like it."""
 
 
 class ClientError(EdgecacheError):

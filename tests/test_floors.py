@@ -37,24 +37,25 @@ MAY_IMPORT: Final = {
     "http": _WORDS,
     # Floor 1
     "semantics": _DECISIONS,
-    # Floor 2: three rooms with closed doors between them; two of them keep what they have on the same servers
+    # Floor 2: rooms with closed doors between them; two of them keep what they have on the same servers
     "redis_client": ("errors",),
     "stores": (*_DECISIONS, "redis_client", "stores"),
     "purging": (*_DECISIONS, "redis_client", "purging"),
     "origin": (*_DECISIONS, "origin"),
+    "assets": (*_DECISIONS, "assets"),
     # Floor 3: of floor 2 the protocols only
     "engine": (*_PROTOCOLS, "engine"),
     # Floor 4: never a concrete store; what an origin can be told is part of the configuration
-    "edges": (*_PROTOCOLS, "purging", "origin.settings", "origin.address", "engine", "edges"),
-    "caching": (*_PROTOCOLS, "purging", "caching"),
+    "edges": (*_PROTOCOLS, "purging", "origin.settings", "origin.address", "assets", "engine", "edges"),
+    "caching": (*_PROTOCOLS, "purging", "assets", "caching"),
     # Floor 5
     "processes": (*_PROTOCOLS, "edges", "engine", "app", "shared", "processes"),
-    "cli": (*_PROTOCOLS, "edges", "app", "processes", "demo", "cli"),
+    "cli": (*_PROTOCOLS, "assets", "edges", "app", "processes", "demo", "cli"),
     "demo": ("demo",),
     # The composition root, in two modules; of what makes processes it knows what a process is given
     "shared": (*_DECISIONS, "stores", "purging", "edges"),
     "app": (
-        *(*_DECISIONS, "stores", "purging", "origin", "engine", "edges", "caching", "shared"),
+        *(*_DECISIONS, "stores", "purging", "origin", "assets", "engine", "edges", "caching", "shared"),
         *("processes.inheritance", "processes.scoreboard"),
     ),
 }

@@ -223,15 +223,16 @@ _MADE_ON_REQUEST: Final = re.compile(
 """Pages and feeds, also when a path goes on behind them; lists of what is played live."""
 
 _OF_FRAMEWORKS: Final = re.compile(
-    r"/(?:_next/(?:data|image)|page-data|_nuxt/builds/latest\.json|\.vite|\.well-known)(?:/|\Z)"
+    r"/(?:_next/(?:data|image|static/development)|page-data|_nuxt/builds/latest\.json|\.vite|\.well-known)(?:/|\Z)"
 )
 
 _SERVICE_WORKER: Final = re.compile(
     r"(?:[a-z_.-]+[-_.])?(?:sw|service[-_]?worker)(?:[-_.][a-z]+)*\.m?js\Z", re.IGNORECASE
 )
 _LIST_OF_A_SITE: Final = re.compile(
-    r"(?:[a-z_.-]*[-_.])?manifest(?:-[0-9a-f]+)?\.json\Z|sitemap[\w.-]*\.xml\Z", re.IGNORECASE
+    r"(?:[a-z_.-]*[-_.])?manifest(?:-[0-9a-f]+)?\.json\Z|_[a-z]+manifest\.js\Z|sitemap[\w.-]*\.xml\Z", re.IGNORECASE
 )
+"""The second is Next.js's, which lies in a directory named after the build; some sites give every build one name."""
 
 _FIXED_NAMES: Final = frozenset({
     # Service workers: the browser asks for them under the name it knows.

@@ -185,6 +185,8 @@ def test_without_a_manifest_nothing_is_listed() -> None:
         "/remoteEntry.js", "/assets/remoteEntry.js", "/env.js", "/__env.js", "/config.js", "/config.json",
         "/runtime-env.js",
         "/page-data.json", "/page-data/index/page-data.json", "/page-data/sq/d/3f2a9c1b.json",
+        "/_next/static/jHEr5EoFgMI81LvM2t3AT/_buildManifest.js", "/_next/static/x/_ssgManifest.js",
+        "/_next/static/development/_devPages-3f2a9c1b.js",
         "/_next/data/build/index.json", "/_next/image", "/_next/image/x.3f2a9c1b.png",
         "/live/stream.m3u8", "/live/stream.mpd",
     ],

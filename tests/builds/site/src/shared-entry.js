@@ -1,0 +1,3 @@
+import { shout } from "./shared.js";
+
+console.log(shout("built by rollup"));

@@ -1,0 +1,3 @@
+import { shout } from "./shared.js";
+
+self.onmessage = (event) => self.postMessage(shout(String(event.data)));

@@ -1,0 +1,1 @@
+export default { logLevel: "warn", build: { manifest: true, sourcemap: true, assetsInlineLimit: 0 } };
