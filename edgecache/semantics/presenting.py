@@ -90,13 +90,11 @@ def shown(status: int, pairs: Iterable[Pair], policy: Policy, refusal: Reason | 
 
 def restarts(status: int, fields: FieldsView, policy: Policy) -> bool:
     """Whether the time of the clients runs from delivery: they see ``browser_ttl``, and not the origin's lifetime."""
-    if policy.browser_ttl is None or not 200 <= status < 300 or _is_restricted(parse_response(fields)):
+    directives = parse_response(fields)
+    if directives.private or directives.no_store or directives.no_cache:
         return False
-    return policy.unsafe_store_set_cookie or "set-cookie" not in fields
-
-
-def _is_restricted(directives: ResponseDirectives) -> bool:
-    return directives.private or directives.no_store or directives.no_cache
+    is_for_one = "set-cookie" in fields and not policy.unsafe_store_set_cookie
+    return policy.browser_ttl is not None and 200 <= status < 300 and not is_for_one
 
 
 def consumed_fields(policy: Policy) -> frozenset[str]:
@@ -114,11 +112,11 @@ def _cache_control(status: int, pairs: tuple[Pair, ...], policy: Policy, refusal
         return "no-store"
     fields = fields_of(pairs)
     directives = parse_response(fields)
-    if _is_restricted(directives):
-        return None
     if 200 <= status < 300:
         seconds = policy.browser_ttl if restarts(status, fields, policy) else None
         return None if seconds is None else _with_lifetime(pairs, int(seconds))
+    if directives.no_store or directives.no_cache:
+        return None
     bounded = None if policy.max_ttl is None else _bounded(status, fields, directives, policy.max_ttl)
     if bounded is not None:
         return _with_lifetime(pairs, int(bounded))
