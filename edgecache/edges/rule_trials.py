@@ -56,7 +56,6 @@ class _Response:
     tunnel: Tunnel | None = None
     server: str = ""
     pieces: tuple[bytes, ...] = ()
-    server: str = ""
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield nothing: nobody reads it."""

@@ -6,8 +6,8 @@ Theory
     shared store says whose turn it is: each of them would come to the same conclusion at about the same time. Who does
     not get it lets the other one fetch, waits until that is done, and takes what came into its memory.
 
-    What is sent is the request as anybody would have made it: a GET without conditions, and without what this client
-    alone asked for, since the answer is for those who come.
+    What is sent is the request as anybody would have made it: a GET without conditions, without what this client
+    alone asked for, and without credentials that would make the answer its own, since it is for those who come.
 
 Invariants
     * No client waits for a lock. A refresh that waits for its turn is no flight yet, so a request that needs the origin
@@ -32,8 +32,7 @@ from edgecache.engine.fetch import Fetcher
 from edgecache.engine.plan import Plan
 from edgecache.engine.turns import Turn, Turns
 from edgecache.http.message import RequestHead, fields_of
-from edgecache.semantics import validation
-from edgecache.semantics.normalising import without_other_cookies
+from edgecache.semantics import storing, validation
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import CacheKey
 from edgecache.semantics.unkeyed import doubtful
@@ -110,15 +109,11 @@ class Refresher:
 
 
 def _of_everybody(plan: Plan) -> RequestHead:
-    """Return the request as it refreshes what is stored: a GET, without fields that are this client's alone.
-
-    Cookies are such, but for those that select the response; else it could often not be stored again.
-    """
-    head, stored, policy = plan.head, plan.validate, plan.asked.policy
-    selecting = (*policy.key_fields, *(() if stored is None else stored.selecting.names))
-    left_out = _OF_THE_CLIENT.union(doubtful(head, policy, selecting))
+    """Return the request as it refreshes what is stored: a GET, without fields that are this client's alone."""
+    stored = plan.validate
+    assert stored is not None  # else there is nothing to refresh
+    head = storing.as_others_ask(plan.head, stored, plan.asked.on(stored.head()))
+    left_out = _OF_THE_CLIENT.union(doubtful(head, plan.asked.policy, stored.selecting.names))
     fields = fields_of(pair for pair in head.fields.items() if pair[0].lower() not in left_out)
-    if "cookie" in fields and "cookie" not in selecting:
-        fields = without_other_cookies(fields, policy.key_cookies)
     method = "GET" if head.method == "HEAD" else head.method
     return validation.unconditional(RequestHead(method, head.scheme, head.authority, head.target, fields))

@@ -135,13 +135,11 @@ def is_encodable(status: int, pairs: Iterable[Pair], policy: Policy) -> bool:
 
 def restarts(status: int, fields: FieldsView, policy: Policy) -> bool:
     """Whether the time of the clients runs from delivery: they see ``browser_ttl``, and not the origin's lifetime."""
-    if policy.browser_ttl is None or not 200 <= status < 300 or _is_restricted(parse_response(fields)):
+    directives = parse_response(fields)
+    if directives.private or directives.no_store or directives.no_cache:
         return False
-    return policy.unsafe_store_set_cookie or "set-cookie" not in fields
-
-
-def _is_restricted(directives: ResponseDirectives) -> bool:
-    return directives.private or directives.no_store or directives.no_cache
+    is_for_one = "set-cookie" in fields and not policy.unsafe_store_set_cookie
+    return policy.browser_ttl is not None and 200 <= status < 300 and not is_for_one
 
 
 def _is_limited(head: ResponseHead, objections: Collection[Reason]) -> bool:
@@ -177,13 +175,13 @@ def _cache_control(
         return "no-store"
     fields = fields_of(pairs)
     directives = parse_response(fields)
-    if _is_restricted(directives):
-        return None
     replacing = ", ".join(_all_but(pairs, frozenset())) if is_by_rule else None
     if not 200 <= status < 300:
         replacing = _of_failure(status, fields, directives, pairs, policy)
     elif policy.browser_ttl is not None and restarts(status, fields, policy):
         replacing = _with_lifetime(pairs, int(policy.browser_ttl))
+    elif directives.private or directives.no_store or directives.no_cache:
+        return None
     is_personal = not _NOT_FOR_OTHERS.isdisjoint(objections)
     return _privately(replacing) if is_personal and replacing is not None else replacing
 
@@ -192,6 +190,8 @@ def _of_failure(
     status: int, fields: FieldsView, directives: ResponseDirectives, pairs: tuple[Pair, ...], policy: Policy
 ) -> str | None:
     """Only a success can be immutable; and what is not kept for long here is not kept for long elsewhere."""
+    if directives.no_store or directives.no_cache:
+        return None
     bounded = None if policy.max_ttl is None else _bounded(status, fields, directives, policy.max_ttl)
     if bounded is not None:
         return _with_lifetime(pairs, int(bounded))

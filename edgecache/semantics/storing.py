@@ -11,12 +11,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from edgecache.http.cache_control import ResponseDirectives, parse_request
 from edgecache.http.fields import combined, format_http_date
-from edgecache.http.message import FieldsView, Pair, RequestHead, ResponseHead, render_fields, render_status_line
+from edgecache.http.message import (
+    FieldsView,
+    Pair,
+    RequestHead,
+    ResponseHead,
+    fields_of,
+    render_fields,
+    render_status_line,
+)
 from edgecache.http.ranges import ContentRange, parse_content_range
 from edgecache.semantics import presenting, selection
 from edgecache.semantics.freshness import (
@@ -31,6 +39,7 @@ from edgecache.semantics.freshness import (
 )
 from edgecache.semantics.guards import is_ambiguous, path_of, type_contradicts
 from edgecache.semantics.key import are_plain_cookies, cookies, url_of
+from edgecache.semantics.normalising import without_other_cookies
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import Birth, Body, CacheKey, Freshness, Selecting, StoredResponse, Validators
@@ -41,6 +50,7 @@ __all__ = [
     "CHECKS",
     "Case",
     "answers_a_get",
+    "as_others_ask",
     "is_offered",
     "luck_of",
     "make",
@@ -262,6 +272,17 @@ _OF_UPDATES: Final = tuple(
         Reason.TYPE_MISMATCH,
     )
 )
+
+
+def as_others_ask(request: RequestHead, stored: StoredResponse, policy: Policy) -> RequestHead:
+    """Return the request without credentials that could not have got ``stored``: the answer would be for one alone."""
+    head, fields = stored.head(), request.fields
+    case = Case(request, head, govern(head.fields, policy), stored.freshness, policy, head)
+    if _may_depend_on_cookies(case):
+        fields = without_other_cookies(fields, policy.key_cookies)
+    if _is_authenticated(case):
+        fields = fields_of(pair for pair in fields.items() if pair[0].lower() != "authorization")
+    return request if fields is request.fields else replace(request, fields=fields)
 
 
 def answers_a_get(request: RequestHead, head: ResponseHead, governing: Governing) -> bool:

@@ -121,6 +121,39 @@ async def test_what_is_sent_is_for_everybody(
     assert (await edge.fetch("/a")).body == b"answer 2"
 
 
+@pytest.mark.parametrize("why", ["early", "grace"])
+@pytest.mark.parametrize(
+    ("credentials", "stored_under", "is_sent"),
+    [
+        ({"Authorization": "Basic x"}, "max-age=60", False),
+        ({"Authorization": "Basic x"}, "public, max-age=60", True),
+        ({"Cookie": "id=1"}, "", False),
+        ({"Cookie": "id=1"}, "max-age=60", True),
+    ],
+)
+async def test_credentials_are_sent_only_where_the_answer_can_be_for_others(
+    origin: ScriptedOrigin,
+    clock: FakeClock,
+    luck: Luck,
+    credentials: dict[str, str],
+    stored_under: str,
+    is_sent: bool,
+    why: str,
+) -> None:
+    fields = {"Cache-Control": stored_under} if stored_under else {}
+    rules = early(default_ttl=60.0, grace=60.0)
+    async with edge_before(origin.url, clock=clock, luck=luck, rules=rules) as edge:
+        await stored(edge, origin, clock, fields)
+        luck.now = 100.0
+        clock.advance(60 if why == "grace" else 0)
+        assert f"detail={why}" in (await edge.fetch("/a", fields=credentials)).cache_status
+        await settled(edge)
+        luck.now = 0.0
+        assert (await edge.fetch("/a", fields=credentials)).body == b"answer 2"
+        assert origin.asked() == 2
+        assert bool(set(credentials) & set(origin.requests[1].fields)) is is_sent
+
+
 async def test_a_query_is_refreshed_with_its_content(
     edge: RunningEdge, origin: ScriptedOrigin, clock: FakeClock, luck: Luck
 ) -> None:

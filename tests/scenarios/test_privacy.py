@@ -14,6 +14,7 @@ from typing import Final
 
 import pytest
 
+from edgecache.http.fields import format_http_date
 from tests.scenarios.conftest import RunningEdge
 from tests.scenarios.rig import ClientResponse, FakeClock, Received, Reply, ScriptedOrigin
 
@@ -148,3 +149,17 @@ def stamps(response: ClientResponse) -> set[int]:
     """The answers of the origin that went into a response: its content's, and its fields'."""
     named = [response.body.decode()] if response.status == 200 and response.body else []
     return {int(stamp) for stamp in [*named, *response.fields.getall("x-stamp", ())]}
+
+
+@pytest.mark.parametrize("own", [{"Authorization": "Basic x"}, {"Cookie": "id=1"}, {"Cache-Control": "no-store"}])
+async def test_what_one_is_answered_for_itself_costs_others_nothing_that_is_stored(
+    edge: RunningEdge, origin: ScriptedOrigin, clock: FakeClock, own: dict[str, str]
+) -> None:
+    modified = {"Last-Modified": format_http_date(clock() - 600), "ETag": '"1"'}
+    origin.script = lambda _: Reply(200, modified, b"for all")
+    await edge.fetch("/a")
+    clock.advance(61)
+    origin.script = lambda _: Reply(200, {**modified, "ETag": '"own"'}, b"for one")
+    assert (await edge.fetch("/a", fields=own)).body == b"for one"
+    origin.script = lambda r: Reply(304 if r.fields.get("if-none-match") == '"1"' else 200, modified, b"fetched again")
+    assert (await edge.fetch("/a")).body == b"for all"
