@@ -33,6 +33,7 @@ from edgecache.engine.plan import Plan
 from edgecache.engine.turns import Turn, Turns
 from edgecache.http.message import RequestHead, fields_of
 from edgecache.semantics import storing, validation
+from edgecache.semantics.normalising import without_other_cookies
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import CacheKey
 from edgecache.semantics.unkeyed import doubtful
@@ -109,11 +110,17 @@ class Refresher:
 
 
 def _of_everybody(plan: Plan) -> RequestHead:
-    """Return the request as it refreshes what is stored: a GET, without fields that are this client's alone."""
-    stored = plan.validate
+    """Return the request as it refreshes what is stored: a GET, without fields that are this client's alone.
+
+    Cookies are such, but for those that select the response; else it could often not be stored again.
+    """
+    stored, policy = plan.validate, plan.asked.policy
     assert stored is not None  # else there is nothing to refresh
     head = storing.as_others_ask(plan.head, stored, plan.asked.on(stored.head()))
-    left_out = _OF_THE_CLIENT.union(doubtful(head, plan.asked.policy, stored.selecting.names))
+    selecting = (*policy.key_fields, *stored.selecting.names)
+    left_out = _OF_THE_CLIENT.union(doubtful(head, policy, selecting))
     fields = fields_of(pair for pair in head.fields.items() if pair[0].lower() not in left_out)
+    if "cookie" in fields and "cookie" not in selecting:
+        fields = without_other_cookies(fields, policy.key_cookies)
     method = "GET" if head.method == "HEAD" else head.method
     return validation.unconditional(RequestHead(method, head.scheme, head.authority, head.target, fields))
