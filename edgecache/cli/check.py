@@ -10,10 +10,8 @@ import click
 from edgecache.cli.mistakes import show_warnings
 from edgecache.edges.config import dump
 from edgecache.edges.config_load import ConfigMistakes, load
-from edgecache.edges.config_text import Mistakes, Spot
-from edgecache.edges.config_values import Unreadable
-from edgecache.edges.rule_files import read_rule_file
-from edgecache.edges.rulesets import RULES
+from edgecache.edges.config_text import Mistakes
+from edgecache.edges.rule_files import read_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,16 +43,8 @@ def check(rules: tuple[str, ...], path: str | None, dumped: bool) -> None:
 
 def _check_rules(words: Iterable[str]) -> None:
     found = Mistakes()
-    for word in words:
-        before = len(found.mistakes)
-        try:
-            RULES.read_word(word)
-        except Unreadable as error:
-            found.blame(Spot(word, word), str(error), error.hint)
-            continue
-        file = read_rule_file(word, found)
-        if file is not None and len(found.mistakes) == before:
-            click.echo(f"{word}: ok, {_counted(len(file.rules), len(file.examples))}")
+    for word, file in read_named(words, found):
+        click.echo(f"{word}: ok, {_counted(len(file.rules), len(file.examples))}")
     show_warnings(found.warnings)
     if found.mistakes:
         raise ConfigMistakes(found.mistakes)

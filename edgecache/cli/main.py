@@ -26,6 +26,7 @@ from edgecache.cli.mistakes import described
 from edgecache.cli.proxy import proxy
 from edgecache.cli.purge import purge
 from edgecache.cli.reload import reload
+from edgecache.cli.rules import rules
 from edgecache.cli.run import run
 from edgecache.cli.scan import scan
 from edgecache.edges.config_load import ConfigMistakes
@@ -54,7 +55,7 @@ def main() -> None:
     """A reverse proxy that caches. Start with: edgecache proxy --to http://127.0.0.1:8000"""
 
 
-for _command in (proxy, run, check, reload, purge, deploy, explain, scan, demo):
+for _command in (proxy, run, check, reload, purge, deploy, explain, scan, rules, demo):
     main.add_command(_command)
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ Theory
 
     A file is a mistake as a whole: its examples are tried only when everything in it could be read.
 
-Callers: ``edges.config_load`` and ``edgecache check``.
+Callers: ``edges.config_load``, ``edgecache check`` and ``edgecache rules``.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgecache.edges.config_text import RULE_TABLES, ConfigText, Mistakes, Spot, parse_text, read_text
+from edgecache.edges.config_values import Unreadable
 from edgecache.edges.rule_checks import check_rules
 from edgecache.edges.rule_examples import Example, ExampleReader
 from edgecache.edges.rule_load import RuleReader
-from edgecache.edges.rulesets import is_path, shipped, text_of
+from edgecache.edges.rulesets import RULES, is_path, shipped, text_of
 from edgecache.semantics.policy import DEFAULT
 from edgecache.semantics.rules import Rule, RuleSet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from edgecache.errors import ConfigError
 
-__all__ = ["RuleFile", "read_rule_file", "read_rules", "try_examples"]
+__all__ = ["RuleFile", "read_named", "read_rule_file", "read_rules", "try_examples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,19 @@ def read_rule_file(word: str, found: Mistakes, *, directory: str = "") -> RuleFi
             found.warn(Spot(text.path, text.path), "no example shows what these rules do", "write [[example]] tables")
         try_examples(file, RuleSet(DEFAULT, file.rules), found)
     return file if len(found.mistakes) == before else None
+
+
+def read_named(words: Iterable[str], found: Mistakes) -> Iterator[tuple[str, RuleFile]]:
+    """Yield what people name, shipped sets and files, each with its rules; without those that are mistakes."""
+    for word in words:
+        try:
+            RULES.read_word(word)
+        except Unreadable as error:
+            found.blame(Spot(word, word), str(error), error.hint)
+            continue
+        file = read_rule_file(word, found)
+        if file is not None:
+            yield word, file
 
 
 def read_rules(text: ConfigText, found: Mistakes, *, is_alone: bool = False) -> RuleFile:
