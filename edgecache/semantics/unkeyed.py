@@ -53,7 +53,9 @@ _OF_CONTENT: Final = frozenset(
 )
 
 _MEDIA: Final = r"""[\w*/+.,;:=" -]*"""
-_ADDRESSES: Final = r"[\w.:%\[\], -]*"
+_ADDRESS: Final = r"(?:unknown|[0-9A-Fa-f.:\[\]]*)"
+_ADDRESSES: Final = rf"{_ADDRESS}(?:, ?{_ADDRESS})*"
+_URGENCY: Final = r"(?:u=[0-7]|i(?:=\?[01])?)"
 _IDENTIFIER: Final = r"[\w.:;=@/+*,~|%! -]{0,1024}"
 _NUMBER: Final = r"[0-9.]{1,12}"
 _VALUES: Final = {
@@ -61,7 +63,7 @@ _VALUES: Final = {
     **dict.fromkeys(("accept", "accept-charset", "accept-encoding", "accept-language"), _MEDIA),
     "cache-control": r"[\w,= -]*",
     "pragma": "no-cache",
-    "priority": r"[a-z0-9=?,; ]{0,40}",
+    "priority": rf"{_URGENCY}(?:, ?{_URGENCY})*",
     "origin": r"null|[A-Za-z][A-Za-z0-9+.-]*://[\w.:%\[\]-]*",
     "referer": r"[!#-;=?-~]*",
     "upgrade-insecure-requests": "1",
