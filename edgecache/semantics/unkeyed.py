@@ -28,7 +28,7 @@ from edgecache.http.message import RequestHead
 from edgecache.semantics.key import cookies
 from edgecache.semantics.policy import Policy
 
-__all__ = ["FREE", "KNOWN", "doubtful", "has_credentials"]
+__all__ = ["FAMILIES", "FREE", "KNOWN", "doubtful", "has_credentials"]
 
 FREE: Final = frozenset(
     {
@@ -92,8 +92,8 @@ _VALUES: Final = {
 }
 """Names, lower case, of known fields, and what their values look like."""
 
-_FAMILIES: Final = {"sec-": r"[^<>]*", "x-b3-": _IDENTIFIER, "x-datadog-": _IDENTIFIER}
-"""Beginnings of such names. No script can set a field that begins with ``Sec-``."""
+FAMILIES: Final = {"sec-": r"[^<>]*", "x-b3-": _IDENTIFIER, "x-datadog-": _IDENTIFIER}
+"""Beginnings of such names, and what their values look like. No script can set a field that begins with ``Sec-``."""
 
 
 def _is_host(text: str, request: RequestHead) -> bool:
@@ -142,7 +142,7 @@ KNOWN: Final = FREE | _NOT_SENT | _OF_CONTENT | _VALUES.keys() | _IN_THE_KEY.key
 """Names, lower case, of fields that clients and proxies send by themselves."""
 
 _LOOKS: Final = {name: re.compile(values, re.ASCII) for name, values in _VALUES.items()}
-_LOOKS_OF_FAMILIES: Final = tuple((prefix, re.compile(values, re.ASCII)) for prefix, values in _FAMILIES.items())
+_LOOKS_OF_FAMILIES: Final = tuple((prefix, re.compile(values, re.ASCII)) for prefix, values in FAMILIES.items())
 
 
 def doubtful(request: RequestHead, policy: Policy, varied: Collection[str] = ()) -> tuple[str, ...]:
