@@ -27,7 +27,7 @@ from edgecache.http.fields import combined
 from edgecache.http.memo import memoised
 from edgecache.http.message import FieldsView, RequestHead, ResponseHead
 
-__all__ = ["extension_of", "is_ambiguous", "media_type", "path_of", "type_contradicts"]
+__all__ = ["TYPED_EXTENSIONS", "extension_of", "is_ambiguous", "media_type", "path_of", "type_contradicts"]
 
 # Types that pages and interfaces answer with are no archive's and no document's, whatever the first word says.
 _DATA: Final = (
@@ -67,6 +67,9 @@ _TYPES: Final = {
     "eps": (r"image/[\w.+-]+", *_DATA),
 }
 """Extension -> the media types that content of such a name has."""
+
+TYPED_EXTENSIONS: Final = frozenset(_TYPES)
+"""Extensions that say a type, lower case."""
 
 _AGREES: Final = {extension: re.compile("|".join(types)) for extension, types in _TYPES.items()}
 _SAID: Final = re.compile(rf"\.({'|'.join(sorted(_TYPES, key=len, reverse=True))})(?![A-Za-z0-9_-])", re.IGNORECASE)

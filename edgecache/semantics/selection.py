@@ -35,6 +35,7 @@ _LANGUAGE = "accept-language"
 _OF_THE_TARGET: Final = frozenset({404, 405, 410, 414})
 """Errors that a method and a target are enough for, and those are in the key."""
 
+# Of these also the absence may be the cause.
 _CAUSES: Final = FREE | {"sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "x-forwarded-for"}
 
 
@@ -65,7 +66,7 @@ def _untold(request: FieldsView, head: ResponseHead) -> Iterator[str]:
         yield "origin"
     if is_of_the_request(head.status):
         yield from _CAUSES
-        yield from (name for name in map(str.lower, request) if name.startswith("sec-"))
+        yield from map(str.lower, request)
 
 
 def selecting_fields(request: FieldsView, names: Iterable[str]) -> Selecting:

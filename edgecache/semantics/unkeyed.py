@@ -28,7 +28,7 @@ from edgecache.http.message import RequestHead
 from edgecache.semantics.key import cookies
 from edgecache.semantics.policy import Policy
 
-__all__ = ["FREE", "KNOWN", "doubtful", "has_credentials"]
+__all__ = ["FAMILIES", "FREE", "KNOWN", "doubtful", "has_credentials"]
 
 FREE: Final = frozenset(
     {
@@ -54,7 +54,9 @@ _OF_CONTENT: Final = frozenset(
 )
 
 _MEDIA: Final = r"""[\w*/+.,;:=" -]*"""
-_ADDRESSES: Final = r"[\w.:%\[\], -]*"
+_ADDRESS: Final = r"(?:unknown|[0-9A-Fa-f.:\[\]]*)"
+_ADDRESSES: Final = rf"{_ADDRESS}(?:, ?{_ADDRESS})*"
+_URGENCY: Final = r"(?:u=[0-7]|i(?:=\?[01])?)"
 _IDENTIFIER: Final = r"[\w.:;=@/+*,~|%! -]{0,1024}"
 _NUMBER: Final = r"[0-9.]{1,12}"
 _VALUES: Final = {
@@ -62,7 +64,7 @@ _VALUES: Final = {
     **dict.fromkeys(("accept", "accept-charset", "accept-encoding", "accept-language"), _MEDIA),
     "cache-control": r"[\w,= -]*",
     "pragma": "no-cache",
-    "priority": r"[a-z0-9=?,; ]{0,40}",
+    "priority": rf"{_URGENCY}(?:, ?{_URGENCY})*",
     "origin": r"null|[A-Za-z][A-Za-z0-9+.-]*://[\w.:%\[\]-]*",
     "referer": r"[!#-;=?-~]*",
     "upgrade-insecure-requests": "1",
@@ -91,8 +93,8 @@ _VALUES: Final = {
 }
 """Names, lower case, of known fields, and what their values look like."""
 
-_FAMILIES: Final = {"sec-": r"[^<>]*", "x-b3-": _IDENTIFIER, "x-datadog-": _IDENTIFIER}
-"""Beginnings of such names. No script can set a field that begins with ``Sec-``."""
+FAMILIES: Final = {"sec-": r"[^<>]*", "x-b3-": _IDENTIFIER, "x-datadog-": _IDENTIFIER}
+"""Beginnings of such names, and what their values look like. No script can set a field that begins with ``Sec-``."""
 
 
 def _is_host(text: str, request: RequestHead) -> bool:
@@ -141,7 +143,7 @@ KNOWN: Final = FREE | _NOT_SENT | _OF_CONTENT | _VALUES.keys() | _IN_THE_KEY.key
 """Names, lower case, of fields that clients and proxies send by themselves."""
 
 _LOOKS: Final = {name: re.compile(values, re.ASCII) for name, values in _VALUES.items()}
-_LOOKS_OF_FAMILIES: Final = tuple((prefix, re.compile(values, re.ASCII)) for prefix, values in _FAMILIES.items())
+_LOOKS_OF_FAMILIES: Final = tuple((prefix, re.compile(values, re.ASCII)) for prefix, values in FAMILIES.items())
 
 
 def doubtful(request: RequestHead, policy: Policy, varied: Collection[str] = ()) -> tuple[str, ...]:

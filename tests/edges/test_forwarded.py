@@ -95,6 +95,20 @@ def test_a_stranger_s_statements_are_replaced() -> None:
     ]
 
 
+ELSEWHERE_CALLED = [
+    *("Client-IP", "X-Client-IP", "X-Cluster-Client-IP", "True-Client-IP", "X-Original-Forwarded-For"),
+    *("CF-Connecting-IP", "CF-Connecting-IPv6", "CF-Pseudo-IPv4", "CF-IPCountry", "CF-Visitor"),
+    *("X-Real-IP", "X-Forwarded-Port", "X-Forwarded-Scheme", "X-Scheme", "X-Forwarded-Ssl", "X-Forwarded-Server"),
+]
+
+
+@pytest.mark.parametrize("name", ELSEWHERE_CALLED)
+def test_what_proxies_say_of_a_client_is_taken_from_trusted_ones_alone(name: str) -> None:
+    said: list[Pair] = [(name, "1")]
+    assert name not in dict(forwarded(said, STRANGER, "a", "http"))
+    assert dict(forwarded(said, GATEWAY, "a", "http"))[name] == "1"
+
+
 def test_a_gateway_s_statements_are_continued() -> None:
     said = [("Forwarded", "for=1.1.1.1"), ("x-forwarded-for", "1.1.1.1"), ("X-Forwarded-Proto", "https")]
     assert forwarded(said, GATEWAY, "a:81", "https") == [

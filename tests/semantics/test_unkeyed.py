@@ -6,7 +6,10 @@ from hypothesis import strategies as st
 
 from edgecache.edges.forwarded import Peer, forwarded
 from edgecache.http.message import RequestHead, fields_of
-from edgecache.semantics.policy import DEFAULT, Policy
+from edgecache.http.negotiation import selecting_value
+from edgecache.semantics.key import cookies, primary
+from edgecache.semantics.normalising import normalised
+from edgecache.semantics.policy import DEFAULT, Policy, QueryKey
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.selection import selecting_names
 from edgecache.semantics.unkeyed import FREE, KNOWN, doubtful, has_credentials
@@ -296,10 +299,54 @@ def test_an_error_is_for_those_who_ask_alike(status: int) -> None:
     names = selecting_names(fields(["Sec-Odd: 1", "Accept: x", "Priority: u=1"]), response(status=status))
     assert set(names) >= FREE
     assert {"sec-odd", "sec-fetch-site", "x-forwarded-for"} <= set(names)
-    assert "priority" not in names
+    assert "priority" in names
 
 
 # -------------------------------------------------------------------------------------------------- properties
+
+_POLICIES = st.builds(
+    Policy,
+    query=st.builds(
+        QueryKey,
+        keep=st.sampled_from([None, (), ("a", "b*")]),
+        drop=st.sampled_from([(), ("utm_*", "a")]),
+        sort=st.booleans(),
+    ),
+    path=st.sampled_from([None, None, "/page"]),
+    key_fields=st.sampled_from([(), ("x-debug", "accept-language"), ("cookie",)]),
+    key_cookies=st.sampled_from([(), ("lang",)]),
+    drop_unknown_fields=st.booleans(),
+    unsafe_strip_cookies=st.booleans(),
+)
+_LINES = st.sampled_from([*POISONOUS, *USUAL, "Cookie: lang=de", "Cookie: lang=de; id=1", "X-Debug: 2", "x-debug: 1"])
+_REQUESTS = st.builds(
+    lambda lines, target, method: request(*lines, target=target, method=method),
+    st.lists(_LINES, max_size=3),
+    st.sampled_from(
+        ["/", "/?a=1&utm_source=x&b=2", "/?b=2&a=1", "/?b=2", "/?A=1&b=2", "/?a=1;b=2", "/page", "/page?b=2"]
+    ),
+    st.sampled_from(["GET", "GET", "HEAD"]),
+)
+
+
+@given(one=_REQUESTS, other=_REQUESTS, policy=_POLICIES)
+def test_equal_keys_ask_the_origin_for_the_same_but_for_what_is_known(
+    one: RequestHead, other: RequestHead, policy: Policy
+) -> None:
+    """Of requests whose responses may be stored at all."""
+    one, other = normalised(one, policy), normalised(other, policy)
+    assert normalised(one, policy) == one
+    if primary(one, policy=policy) != primary(other, policy=policy) or doubtful(one, policy) or doubtful(other, policy):
+        return
+    assert one.target_uri == other.target_uri
+    for name in {name.lower() for name in (*one.fields, *other.fields)}:
+        if selecting_value(one.fields, name) != selecting_value(other.fields, name):
+            assert name in KNOWN or name.startswith(("sec-", "x-b3-", "x-datadog-"))
+            assert name not in policy.key_fields
+    for name in policy.key_cookies:
+        assert [value for key, value in cookies(one.fields) if key == name] == [
+            value for key, value in cookies(other.fields) if key == name
+        ]
 
 
 @given(lines=st.lists(st.tuples(st.sampled_from(sorted(KNOWN | {"x", "sec-x"})), st.text(max_size=30)), max_size=4))

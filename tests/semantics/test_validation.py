@@ -53,6 +53,30 @@ def freshened(
     )
 
 
+# ------------------------------------------------------------------------------------------------ of one user
+
+
+def test_an_update_for_one_user_adds_nothing_to_what_others_get() -> None:
+    old = stored("Cache-Control: max-age=60", 'ETag: "1"', "X-Csrf: a")
+    for credentials in ("Cookie: id=1", "Authorization: Basic x"):
+        new = freshened(old, 'ETag: "1"', "X-Csrf: b", "X-User: 1", f"Date: {date(1000)}", of=request(credentials))
+        assert ("X-Csrf", "a") in new.fields
+        assert "x-user" not in {name.lower() for name, _ in new.fields}
+        assert ("Date", date(1000)) in new.fields
+    offered = freshened(old, "Cache-Control: public, max-age=9", "X-User: 1", of=request("Cookie: id=1"))
+    assert ("X-User", "1") in offered.fields
+    assert ("X-User", "1") in freshened(old, "X-User: 1").fields
+    keyed = freshened(old, "X-User: 1", of=request("Cookie: id=1"), policy=Policy(key_cookies=("id",)))
+    assert ("X-User", "1") in keyed.fields
+
+
+def test_an_update_that_changes_the_type_is_for_one_request() -> None:
+    of = request(target="/a.css")
+    old = stored("Cache-Control: max-age=60", "Content-Type: text/css", of=of)
+    assert freshened(old, "Content-Type: text/css", of=of).freshness.is_fresh(LATER)
+    assert freshened(old, "Content-Type: text/html", of=of).freshness.must_validate
+
+
 # --------------------------------------------------------------------------------------------------- conditions
 
 
