@@ -26,7 +26,7 @@ from typing import Any, Final
 from edgecache.engine.judging import Judgement
 from edgecache.engine.plan import Plan
 from edgecache.http.message import FieldsView, Pair, ResponseHead
-from edgecache.semantics import freshness, selection, storing
+from edgecache.semantics import selection
 from edgecache.semantics.explanation import HIDDEN
 from edgecache.semantics.key import cookies
 from edgecache.semantics.reason import Reason
@@ -100,20 +100,11 @@ class Judgements:
         """Return what became of the latest response for a key; None when that is not known any more."""
         return self._noted.get(_digest(key))
 
-    def note(
-        self,
-        plan: Plan,
-        response: ResponseHead,
-        judged: Judgement,
-        birth: Birth,
-        *,
-        request_time: float,
-        response_time: float,
-    ) -> None:
-        """Remember a judgement about a ``response`` as it came."""
-        noted = Noted(response_time, judged.head.status, judged.refusal, birth, _tags(plan, judged))
+    def note(self, plan: Plan, response: ResponseHead, judged: Judgement, birth: Birth, now: float) -> None:
+        """Remember a judgement about a ``response`` as it came, at ``now`` (POSIX seconds)."""
+        noted = Noted(now, judged.head.status, judged.refusal, birth, _tags(plan, judged))
         if judged.refusal is not None:
-            noted = replace(noted, **_grounds(plan, response, judged, request_time, response_time))
+            noted = replace(noted, **_grounds(plan, response, judged))
         self._remember(_digest(plan.key), noted)
 
     def refuse(self, key: CacheKey, reason: Reason) -> None:
@@ -130,15 +121,11 @@ class Judgements:
             self._noted.popitem(last=False)
 
 
-def _grounds(
-    plan: Plan, response: ResponseHead, judged: Judgement, request_time: float, response_time: float
-) -> dict[str, Any]:
+def _grounds(plan: Plan, response: ResponseHead, judged: Judgement) -> dict[str, Any]:
     """Return what a refusal was based on."""
     head, policy, fields = judged.head, judged.policy, plan.head.fields
-    governing = freshness.govern(head.fields, policy)
-    numbers = freshness.assess(head, governing, policy, request_time=request_time, response_time=response_time)
     return {
-        "objections": storing.objections(plan.head, head, governing, numbers, policy, response),
+        "objections": judged.objections,
         "fields": _looked_at(head.fields),
         "cookies": _names(name for name, _ in cookies(fields)),
         "unkeyed": _names(doubtful(plan.head, policy, selection.vary_names(head.fields) or ())),

@@ -34,12 +34,14 @@ class Judgement:
         head: as the rules want it judged and stored.
         shown: as clients get it.
         refusal: why it is not stored, or None.
+        objections: everything that its head has against that (``storing.objections``).
     """
 
     policy: Policy
     head: ResponseHead
     shown: ResponseHead
     refusal: Reason | None
+    objections: tuple[Reason, ...] = ()
 
 
 def passing(asked: Applied, *, has_content: bool) -> Reason | None:
@@ -95,7 +97,8 @@ def judge(
     if reason is None and _is_one_requests_error(head, beside):
         reason = Reason.ERROR_KEPT_OUT
     is_by_rule = "cache-control" in head.fields and "cache-control" not in response.head.fields
-    return Judgement(policy, head, presenting.shown_head(head, policy, objections, is_by_rule=is_by_rule), reason)
+    shown = presenting.shown_head(head, policy, objections, is_by_rule=is_by_rule)
+    return Judgement(policy, head, shown, reason, objections)
 
 
 def _kept_out(request: RequestHead, status: int, stored: StoredResponse | None, now: float) -> Reason | None:

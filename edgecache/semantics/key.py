@@ -46,8 +46,11 @@ def primary(head: RequestHead, digest: str = "", policy: Policy = DEFAULT, relea
 
     ``digest`` is ``content_digest`` of a QUERY's content, if it has any; ``release`` the active one, if any.
     """
-    facts = "&".join(_facts(head.fields, policy, release))
-    uri = f"+{facts} {head.target_uri}" if facts else head.target_uri
+    uri = head.target_uri
+    if (policy.by_release or policy.key_fields or policy.key_cookies) and (
+        facts := "&".join(_facts(head.fields, policy, release))
+    ):
+        uri = f"+{facts} {uri}"
     if head.method == "QUERY":
         if not digest and any(name in head.fields for name in _CONTENT_FIELDS):
             digest = content_digest(b"", head.fields)

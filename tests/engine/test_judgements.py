@@ -11,12 +11,14 @@ from edgecache.engine.judging import Judgement
 from edgecache.engine.plan import Plan
 from edgecache.http.message import RequestHead
 from edgecache.semantics import key
+from edgecache.semantics.freshness import govern
 from edgecache.semantics.policy import DEFAULT
 from edgecache.semantics.presenting import shown_head
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.rules import Match, Rule, RuleSet
 from edgecache.semantics.stored import CacheKey
-from tests.semantics.build import BIRTH, NOW, refusal, request, response
+from edgecache.semantics.storing import objections
+from tests.semantics.build import BIRTH, NOW, freshness, request, response
 
 RULES = RuleSet(
     DEFAULT,
@@ -32,9 +34,9 @@ def note(judgements: Judgements, *lines: str, of: RequestHead | None = None) -> 
     """Judge a response as the engine does, and return what is remembered."""
     asked, head = RULES.applied(of or request()), response(*lines)
     plan = Plan(key.primary(asked.head), asked, asked.head)
-    why = refusal(*lines, of=asked.head)
-    judged = Judgement(DEFAULT, head, shown_head(head, DEFAULT, () if why is None else (why,)), why)
-    judgements.note(plan, head, judged, BIRTH, request_time=NOW, response_time=NOW)
+    against = objections(asked.head, head, govern(head.fields, DEFAULT), freshness(*lines), DEFAULT)
+    judged = Judgement(DEFAULT, head, shown_head(head, DEFAULT, against), next(iter(against), None), against)
+    judgements.note(plan, head, judged, BIRTH, NOW)
     noted = judgements.latest(plan.key)
     assert noted is not None
     return noted
