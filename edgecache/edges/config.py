@@ -8,6 +8,7 @@ Theory
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -83,8 +84,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return [table.token(name) for name, table in self.tokens.items()]
 
     def rule_set(self) -> RuleSet:
-        """Return the rules that are in force, over what ``[cache]`` says."""
-        return RuleSet(self.cache.policy(), self.rules, self.assets)
+        """Return the rules that are in force, over what ``[cache]`` says.
+
+        A directory as the origin answers everybody alike: it looks at no cookie.
+        """
+        base = self.cache.policy()
+        if self.origin.directory is not None:
+            base = dataclasses.replace(base, unsafe_ignore_request_cookies=True)
+        return RuleSet(base, self.rules, self.assets)
 
     def with_redis(self, url: str, secret: str) -> Config:
         """Return this configuration with another server: the embedded one, now that it runs."""

@@ -227,6 +227,18 @@ _CLIENTS: Final = (
             _STRATEGIES.__getitem__,
         ),
     ),
+    (
+        "verified",
+        Key(
+            "verified",
+            Setting(
+                choice(Strategy.IMMUTABLE, Strategy.VERSIONED),
+                "the same, once the content has proven that its digest is in the name",
+                '"immutable"',
+            ),
+            _STRATEGIES.__getitem__,
+        ),
+    ),
     _duration("browser_ttl", "`max-age` that clients see, from delivery", '"5m"'),
     _switch("etag", "make an entity tag of the content where there is none"),
     _switch("compress", "encode what is worth it, once per stored response"),

@@ -140,7 +140,7 @@ class Policy:
         unsafe_ignore_content_type: store content whose type contradicts the name it was asked for under.
         unsafe_ignore_request_fields: store answers to requests with fields that may have changed them.
         unsafe_ignore_request_cookies: as if requests had no cookies, which the origin yet sees. Built in for names
-            that a build manifest lists: what they contain depends on nothing else.
+            that a build manifest lists, and for a directory as the origin: what they contain depends on nothing else.
     """
 
     name: str = "edgecache"
