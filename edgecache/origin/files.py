@@ -52,6 +52,7 @@ _SMALL: Final = 64 * 1024
 """Bytes that are read at once; what is larger is read by threads, piece by piece."""
 
 _SECOND: Final = 1_000_000_000
+_MICROSECOND: Final = 1_000
 _NOSNIFF: Final = ("X-Content-Type-Options", "nosniff")
 _TEXT: Final = ("Content-Type", "text/plain; charset=utf-8")
 
@@ -181,6 +182,9 @@ def _choose(place: Place, fields: FieldsView) -> _Chosen | None:
 def _is_current(modified: int | None, original: int) -> bool:
     """Whether a neighbour belongs to the original as it is now; both written when, in nanoseconds.
 
-    Compressors copy the time of the original, and some know whole seconds only.
+    Compressors copy the time of the original. Some know whole seconds only, others (WhiteNoise) a binary fraction of
+    them, which is off by a quarter of a microsecond.
     """
-    return modified is not None and (modified >= original or modified == original // _SECOND * _SECOND)
+    if modified is None:
+        return False
+    return modified >= original - _MICROSECOND or modified == original // _SECOND * _SECOND

@@ -46,7 +46,8 @@ _TYPES: Final = {
     **dict.fromkeys(("js", "mjs", "cjs"), _SCRIPT),
     "css": (r"text/css",),
     "map": (*_JSON, r"text/plain", *_BINARY),
-    **dict.fromkeys(("json", "webmanifest", "jsonld", "geojson"), _JSON),
+    **dict.fromkeys(("json", "jsonld", "geojson"), _JSON),
+    "webmanifest": (*_JSON, *_BINARY),  # which servers do not know, WhiteNoise among them
     "wasm": (r"application/wasm", *_BINARY),
     **dict.fromkeys(("svg", "svgz"), (r"image/svg\+xml",)),
     **dict.fromkeys(("png", "jpg", "jpeg", "gif", "webp", "avif", "ico", "cur", "bmp", "tif", "tiff"), _IMAGE),

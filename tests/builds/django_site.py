@@ -54,16 +54,22 @@ def write_sources(to: Path) -> None:
     write_binaries(to)
 
 
-def main(storage: str, directory: Path) -> None:
-    write_sources(directory / "sources")
+def configure(storage: str, directory: Path, **more: object) -> None:
+    """Make this process one of the site in a directory."""
     settings.configure(
         STATIC_URL="/static/",
         STATIC_ROOT=directory / "collected",
         STATICFILES_DIRS=[directory / "sources"],
         INSTALLED_APPS=["django.contrib.staticfiles"],
         STORAGES={"staticfiles": {"BACKEND": STORAGES[storage]}},
+        **more,
     )
     django.setup()
+
+
+def main(storage: str, directory: Path) -> None:
+    write_sources(directory / "sources")
+    configure(storage, directory)
     call_command("collectstatic", interactive=False, verbosity=0)
     names = [
         str(path.relative_to(directory / "sources")) for path in (directory / "sources").rglob("*") if path.is_file()

@@ -17,11 +17,12 @@ from edgecache.assets import Assets, Kind, asset_names, read_manifest_file
 from edgecache.semantics.versioned import By, is_never_immutable, recognise, verifies
 from tests.builds.building import COMMANDS, PUBLIC, TIMEOUT, built
 
-pytestmark = [
+NEEDS_NPM: Final = (
     pytest.mark.skipif("EDGECACHE_LONG" not in os.environ, reason="builds with npm's tools; set EDGECACHE_LONG"),
     pytest.mark.skipif(shutil.which("npm") is None, reason="needs npm"),
     pytest.mark.timeout(2 * TIMEOUT),
-]
+)
+pytestmark = list(NEEDS_NPM)
 
 MANIFESTS: Final = [
     ("vite", ".vite/manifest.json", Kind.VITE),

@@ -197,6 +197,8 @@ def test_an_index_has_neighbours_too(dist: Path) -> None:
         (1000.75, 1000.75, True),
         (1000.75, 1000.7, False),
         (1000.75, 1000.0, True),  # the time of the original, copied by a tool that knows whole seconds
+        (1000.7500003, 1000.7500001, True),  # or fractions of a second as floating point has them
+        (1000.75, 1000.749998, False),
         (1001.75, 1000.0, False),
     ],
 )

@@ -110,6 +110,37 @@ async def test_rule_files_are_read_again_and_an_example_that_is_not_met_changes_
     assert (await program.fetch("/9")).fields["cache-control"].endswith("max-age=8")
 
 
+async def test_manifests_are_read_again_and_one_that_is_none_changes_nothing(
+    start: Start, origin: ScriptedOrigin
+) -> None:
+    """The names alone say nothing of these files."""
+    program = await start(workers=1)
+    manifest, ports = program.config.with_name("manifest.json"), {"port": program.port, "admin": program.admin}
+    origin.script = lambda _: Reply(200, {"Content-Type": "text/javascript"}, b"//")
+    immutable = "public, max-age=31536000, immutable"
+
+    async def says(digest: str) -> str | None:
+        return (await program.fetch(f"/s/assets/main-{digest}.js")).fields.get("cache-control")
+
+    def write(digest: str) -> None:
+        manifest.write_text(f'{{"src/main.js": {{"file": "assets/main-{digest}.js"}}}}')
+
+    write("Bfirst1x")
+    rules = f'[rules]\nuse = ["static-assets"]\nmanifests = ["/s/={manifest.name}"]\n'
+    configure(program.config, origin.url, **ports, more=rules)
+    assert (await program.reload())["last_reload_ok"]
+    assert (await says("Bfirst1x"), await says("Cnext_1x")) == (immutable, None)
+    write("Cnext_1x")
+    assert await says("Cnext_1x") is None
+    assert (await program.reload())["last_reload_ok"]
+    assert (await says("Bfirst1x"), await says("Cnext_1x")) == (None, immutable)
+    manifest.write_text("[]")
+    known = await program.reload()
+    assert not known["last_reload_ok"]
+    assert "is not a build manifest" in known["last_reload_error"]
+    assert await says("Cnext_1x") == immutable
+
+
 async def test_what_was_wrong_is_told_as_check_tells_it(start: Start, origin: ScriptedOrigin) -> None:
     program = await start(workers=1)
     with program.config.open("a") as file:

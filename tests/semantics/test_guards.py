@@ -28,7 +28,7 @@ def contradicts(target: str, content_type: str, status: int = 200) -> bool:
         ("/style.css", [CSS, "text/css;charset=utf-8"]),
         ("/app.js.map", [JSON, "application/octet-stream", "text/plain"]),
         ("/data.json", [JSON, "application/ld+json", "application/problem+json", "text/json"]),
-        ("/site.webmanifest", ["application/manifest+json", JSON]),
+        ("/site.webmanifest", ["application/manifest+json", JSON, "application/octet-stream"]),
         ("/module.wasm", ["application/wasm"]),
         ("/logo.svg", ["image/svg+xml"]),
         ("/photo.JPG", ["image/jpeg", "image/webp", "image/avif"]),
