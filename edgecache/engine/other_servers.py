@@ -36,6 +36,9 @@ __all__ = ["OtherServers"]
 _RESERVE: Final = 30.0
 """Attempts that a quiet edge can make at once: 30 assets of one page, each asked for twice; refills in ten seconds."""
 
+_PATIENCE: Final = 5.0
+"""Seconds after a 404 in which another attempt is begun: an origin that is slow to say no must not hold up others."""
+
 Send: TypeAlias = Callable[[Sequence[str]], Awaitable[OriginResponse]]
 """Sends the request to a server apart from those that were tried; raises ``OriginError``."""
 
@@ -60,9 +63,10 @@ class OtherServers:
         versioned = plan.asked.versioned
         if versioned is None or not _is_missing(plan, first):
             return first
+        until = self._clock() + _PATIENCE
         try:
             async with self._turn if self._origin.is_one_name else contextlib.nullcontext():
-                found = await self._found(plan, [first.server], self._budgets[versioned.by], send)
+                found = await self._found(plan, [first.server], self._budgets[versioned.by], send, until)
         except BaseException:
             first.close()
             raise
@@ -71,8 +75,10 @@ class OtherServers:
         first.close()
         return found
 
-    async def _found(self, plan: Plan, tried: list[str], budget: RetryBudget, send: Send) -> OriginResponse | None:
-        while self._origin.has_other(tried) and budget.spend():
+    async def _found(
+        self, plan: Plan, tried: list[str], budget: RetryBudget, send: Send, until: float
+    ) -> OriginResponse | None:
+        while self._clock() < until and self._origin.has_other(tried) and budget.spend():
             try:
                 other = await send(tried)
             except OriginError:

@@ -36,7 +36,7 @@ PERMISSIONS: Final = (
     "no-store",
     "stale-while-revalidate=60",
 )
-OFFERS: Final = ("max-age=5", "max-age=60", "s-maxage", "public")
+OFFERS: Final = ("max-age=1", "max-age=5", "max-age=60", "s-maxage", "public")
 ALLOWS_AUTHENTICATED: Final = ("s-maxage", "public")
 ROUNDS, AT_ONCE, TARGETS = 120, 6, 50
 
