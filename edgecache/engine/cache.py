@@ -206,10 +206,21 @@ class Cache:
                 plan = replace(plan, complete=(response, first, last))
             case Forward(reason):
                 plan = replace(plan, keep_range=_asks_for_range(head))
-        plan = _apart(plan)
+        plan = self._apart(plan)
         if head.method == "HEAD":
             return await through.forward_head(self._parts, exchange, plan, reason)
         return await forward.fetch(self._parts, exchange, plan, reason)
+
+    def _apart(self, plan: Plan) -> Plan:
+        """Keep a request whose fields may change the response away from what is stored for others.
+
+        What selects other responses under its key, the next one is expected to name in Vary too.
+        """
+        policy = plan.asked.policy
+        known = {name for stored in self._parts.store.lookup_now(plan.key) for name in stored.selecting.names}
+        if policy.unsafe_ignore_request_fields or not doubtful(plan.head, policy, known):
+            return plan
+        return replace(plan, is_alone=True, is_patient=False, complete=None)
 
 
 def _asks_for_range(head: RequestHead) -> bool:
@@ -218,12 +229,3 @@ def _asks_for_range(head: RequestHead) -> bool:
 
 def _is_busy(parts: Parts, plan: Plan, now: float) -> bool:
     return parts.collapse.is_busy(plan.key, now, personal=plan.is_personal)
-
-
-def _apart(plan: Plan) -> Plan:
-    """Keep a request whose fields may change the response away from what is stored for others."""
-    known = () if plan.validate is None else plan.validate.selecting.names
-    policy = plan.asked.policy
-    if policy.unsafe_ignore_request_fields or not doubtful(plan.head, policy, known):
-        return plan
-    return replace(plan, is_alone=True, is_patient=False, complete=None)

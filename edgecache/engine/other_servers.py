@@ -38,6 +38,9 @@ __all__ = ["OtherServers"]
 _RESERVE: Final = 30.0
 """Attempts that a quiet edge can make at once: 30 assets of one page, each asked for twice; refills in ten seconds."""
 
+_PATIENCE: Final = 5.0
+"""Seconds after a 404 in which another attempt is begun: an origin that is slow to say no must not hold up others."""
+
 Send: TypeAlias = Callable[[Sequence[str]], Awaitable[OriginResponse]]
 """Sends the request to a server apart from those that were tried; raises ``OriginError``."""
 
@@ -62,10 +65,10 @@ class OtherServers:
         versioned = plan.asked.versioned
         if not (_is_missing(plan, first) if versioned else _is_of_another_release(plan, first)):
             return first
-        budget = self._budgets[versioned.by if versioned else By.PATTERN]
+        budget, until = self._budgets[versioned.by if versioned else By.PATTERN], self._clock() + _PATIENCE
         try:
             async with self._turn if self._origin.is_one_name else contextlib.nullcontext():
-                found = await self._found(plan, [first.server], budget, send)
+                found = await self._found(plan, [first.server], budget, send, until)
         except BaseException:
             first.close()
             raise
@@ -74,8 +77,10 @@ class OtherServers:
         first.close()
         return found
 
-    async def _found(self, plan: Plan, tried: list[str], budget: RetryBudget, send: Send) -> OriginResponse | None:
-        while self._origin.has_other(tried) and budget.spend():
+    async def _found(
+        self, plan: Plan, tried: list[str], budget: RetryBudget, send: Send, until: float
+    ) -> OriginResponse | None:
+        while self._clock() < until and self._origin.has_other(tried) and budget.spend():
             try:
                 other = await send(tried)
             except OriginError:

@@ -169,7 +169,7 @@ BUILT_IN: Final = (
     Rule(
         name="asset of a build",
         source="built in",
-        match=Match(versioned=frozenset({By.MANIFEST})),
+        match=Match(versioned=frozenset({By.MANIFEST}), statuses=frozenset({200, 206})),
         settings={"unsafe_ignore_request_cookies": True},
     ),
 )

@@ -13,7 +13,8 @@ Theory
     Three kinds of responses tell by themselves what they depend on, and are selected by that too, whatever Vary says:
     one that is encoded was made for those who accept the coding; one that allows the origin that asked, and not
     every origin, was made for its pages (CORS); and an error that is none of the target's may be the doing of any field
-    of this very request, so that it is given only to who asks with the same ones. Without that the first comes to
+    of this very request, so that it is given only to who asks with the same ones. That there is no such target may be
+    so for one user alone. Without that the first comes to
     be answered with bytes they cannot decode, and the last with an error that somebody else provoked.
 """
 
@@ -34,6 +35,8 @@ _LANGUAGE = "accept-language"
 
 _OF_THE_TARGET: Final = frozenset({404, 405, 410, 414})
 """Errors that a method and a target are enough for, and those are in the key."""
+
+_CREDENTIALS: Final = ("authorization", "cookie")
 
 # Of these also the absence may be the cause.
 _CAUSES: Final = FREE | {"sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "x-forwarded-for"}
@@ -67,6 +70,8 @@ def _untold(request: FieldsView, head: ResponseHead) -> Iterator[str]:
     if is_of_the_request(head.status):
         yield from _CAUSES
         yield from map(str.lower, request)
+    elif head.status >= 400:
+        yield from (name for name in _CREDENTIALS if name in request)
 
 
 def selecting_fields(request: FieldsView, names: Iterable[str]) -> Selecting:

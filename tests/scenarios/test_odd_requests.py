@@ -128,6 +128,36 @@ async def test_an_error_that_is_to_be_kept_is_for_those_who_ask_alike(
     assert (await edge.fetch("/a", fields=fields)).status in (200, status)
 
 
+@pytest.mark.parametrize("fields", list(CREDENTIALS.values()), ids=list(CREDENTIALS))
+async def test_what_one_user_does_not_find_others_may(
+    edge: RunningEdge, origin: ScriptedOrigin, fields: tuple[Pair, ...]
+) -> None:
+    origin.script = lambda request: Reply(
+        404 if any(request.fields.get(name) == value for name, value in fields) else 200,
+        {"Cache-Control": "public, max-age=600"},
+        b"page",
+    )
+    assert (await edge.fetch("/a", fields=fields)).status == 404
+    assert (await edge.fetch("/a")).status == 200
+
+
+async def test_who_sends_what_vary_names_waits_for_one_another(edge: RunningEdge, origin: ScriptedOrigin) -> None:
+    hold = Hold()
+
+    async def script(request: Received) -> Reply:
+        if request.number > 1:
+            await hold.wait()
+        return Reply(200, {**PUBLIC, "Vary": "X-Country"}, request.fields.get("x-country", "page").encode())
+
+    origin.script = script
+    await edge.fetch("/a")
+    herd = [asyncio.ensure_future(edge.fetch("/a", fields={"X-Country": "CH"})) for _ in range(5)]
+    await requested(edge, 6)
+    hold.release()
+    assert {(await each).body for each in herd} == {b"CH"}
+    assert len(origin.requests) == 2
+
+
 @pytest.mark.parametrize("fields", [ODD["a media type that nobody has"], CREDENTIALS["credentials"]])
 async def test_nobody_goes_alone_because_of_an_error_that_somebody_else_provoked(
     edge: RunningEdge, origin: ScriptedOrigin, fields: tuple[Pair, ...]

@@ -98,6 +98,19 @@ async def test_names_that_nobody_has_are_not_multiplied(
         assert 400 < asked <= 400 + 100 + 40 + 1
 
 
+async def test_a_server_that_is_slow_to_say_no_holds_up_nobody(
+    old: ScriptedOrigin, new: ScriptedOrigin, clock: FakeClock
+) -> None:
+    def slow(request: Received) -> Reply:
+        clock.advance(6.0)
+        return Reply(404, {}, b"not here")
+
+    async with edge_before(old.url, clock=clock) as edge:
+        old.script = slow
+        assert (await edge.fetch("/assets/none-0123456789ab.js")).status == 404
+        assert len(old.requests) == 2
+
+
 # Several servers behind one name.
 
 

@@ -174,6 +174,9 @@ def test_what_a_manifest_lists_is_the_same_for_every_visitor() -> None:
     rules = RuleSet(DEFAULT, names=LISTED)
     assert rules.applied(request(target="/assets/app.js")).on(response()).unsafe_ignore_request_cookies
     assert not rules.applied(request(target="/x/app.3b1f2a9c.js")).on(response()).unsafe_ignore_request_cookies
+    for status in (301, 302, 404):
+        other = rules.applied(request(target="/assets/app.js")).on(response(status=status))
+        assert not other.unsafe_ignore_request_cookies, "a way to the login may be one user's"
 
 
 def test_other_names_of_assets_leave_the_rules_as_they_are() -> None:

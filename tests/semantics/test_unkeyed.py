@@ -287,7 +287,9 @@ def test_cookies_that_are_read_differently_are_no_part_of_a_key(cookie: str) -> 
         (["Origin: https://a"], ["Access-Control-Allow-Origin: *"], 200, []),
         (["Origin: *"], ["Access-Control-Allow-Origin: *"], 200, ["origin"]),
         ([], ["Access-Control-Allow-Origin: https://a"], 200, []),
-        *(([], [], status, []) for status in (200, 301, 404, 405, 410, 414)),
+        *((["Accept: x"], [], status, []) for status in (200, 301, 404, 405, 410, 414)),
+        (["Cookie: a=1", "Authorization: x"], [], 404, ["authorization", "cookie"]),
+        (["Cookie: a=1"], [], 200, []),
     ],
 )
 def test_what_selects(asked: list[str], lines: list[str], status: int, expected: list[str]) -> None:
