@@ -20,7 +20,7 @@ Theory
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Final
 
 from edgecache.http.fields import combined, members
@@ -48,9 +48,12 @@ def vary_names(fields: FieldsView) -> tuple[str, ...] | None:
     return None if "*" in names else tuple(sorted(names))
 
 
-def selecting_names(request: FieldsView, head: ResponseHead) -> tuple[str, ...]:
-    """Return the names of all request fields that select a response, lower case, sorted."""
-    return tuple(sorted({*(vary_names(head.fields) or ()), *_untold(request, head)}))
+def selecting_names(request: FieldsView, head: ResponseHead, harmless: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the names of all request fields that select a response, lower case, sorted.
+
+    ``harmless`` are names of fields of which the operator says that they change no response.
+    """
+    return tuple(sorted({*(vary_names(head.fields) or ()), *(set(_untold(request, head)) - set(harmless))}))
 
 
 def is_of_the_request(status: int) -> bool:

@@ -328,7 +328,8 @@ def make(
     governing = govern(head.fields, policy)
     is_update = selecting is not None
     if selecting is None:
-        selecting = selection.selecting_fields(request.fields, selection.selecting_names(request.fields, head))
+        names = selection.selecting_names(request.fields, head, policy.known_fields)
+        selecting = selection.selecting_fields(request.fields, names)
     # What is addressed to this cache stays, for a 304 that does not repeat it (§3.2), and is shown to nobody.
     pairs = tuple(_kept_fields(head.fields, governing.directives, policy, response_time, is_update=is_update))
     return StoredResponse(

@@ -302,6 +302,7 @@ def test_an_error_is_for_those_who_ask_alike(status: int) -> None:
     assert set(names) >= FREE
     assert {"sec-odd", "sec-fetch-site", "x-forwarded-for"} <= set(names)
     assert "priority" in names
+    assert "priority" not in selecting_names(fields(["Priority: u=1"]), response(status=status), ("priority",))
 
 
 # -------------------------------------------------------------------------------------------------- properties
