@@ -5,7 +5,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-FAULTS := tests/scenarios/test_broken_bodies.py tests/scenarios/test_herd.py tests/scenarios/test_races.py \
+FAULTS := tests/scenarios/test_broken_bodies.py tests/scenarios/test_deception.py tests/scenarios/test_poisoning.py \
+          tests/scenarios/test_herd.py tests/scenarios/test_races.py \
           tests/purging tests/stores tests/processes tests/fleet
 
 .DEFAULT_GOAL := help
