@@ -2,7 +2,7 @@
 
 A page load is a page, and then each asset that the page names. Whatever release the page is of, every asset has to be
 there and to be what its name says. A page that was asked for after a receipt has to be of the release that was
-activated.
+activated, unless another is being activated by the time that it arrives.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ __all__ = ["Visitors"]
 class Visitors:
     """``crowd`` visitors at each edge, each loading page after page until there were ``enough`` loads altogether.
 
-    ``promised`` is what a receipt said: a page that is asked for from then on is of this release.
+    ``promised`` is what a receipt said: a page that is asked for from then on is of this release. It is taken back
+    before another activation is ordered; what is under way by then may be of either.
     """
 
     edges: list[RunningEdge]
@@ -62,7 +63,7 @@ class Visitors:
             return
         release = release_of(page.body)
         self.seen[release] = self.seen.get(release, 0) + 1
-        if promised and release != promised:
+        if promised and promised == self.promised != release:
             self.wrong.append(f"{path}: {release} after {promised} was confirmed; {page.cache_status}")
         assets = [(name, await edge.fetch(name)) for name in assets_of(page.body)]
         if not is_whole((name, got.status, got.body) for name, got in assets):
