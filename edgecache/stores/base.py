@@ -19,12 +19,31 @@ Contract
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edgecache.semantics.stored import CacheKey, StoredResponse
 
-__all__ = ["FillLock", "LocalStore", "Store", "StoreStatistics", "Tiers"]
+__all__ = ["FillLock", "LocalStore", "Slot", "Store", "StoreStatistics", "Tiers"]
+
+
+class Slot:
+    """What is under one key of a store in memory, as it is now; it stays the key's while anything is under it.
+
+    Attributes:
+        responses: newest first; empty when nothing is under the key any more.
+        replies: what whoever answers from here remembers about exactly these responses, and has ``charge``d; None
+            whenever they change. So it is set in the same step in which the slot was looked up, never later.
+        charged: what was charged for ``replies``, bytes.
+    """
+
+    __slots__ = ("charged", "replies", "responses")
+
+    def __init__(self) -> None:
+        self.responses: tuple[StoredResponse, ...] = ()
+        self.replies: dict[Any, Any] | None = None
+        self.charged = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +97,17 @@ class Store(Protocol):
 class LocalStore(Store, Protocol):
     """A store in this process's memory: the same operations, also without waiting."""
 
+    def slot_now(self, key: CacheKey) -> Slot | None:
+        """Return what is under ``key``, and count it as a use; None when nothing is."""
+        ...
+
+    def charge(self, slot: Slot, size: int) -> bool:
+        """Count ``size`` more bytes for the replies of ``slot`` until they are gone; False when they are gone at once.
+
+        That is so where the slot is no longer stored, and where it would take more than its share of the store.
+        """
+        ...
+
     def lookup_now(self, key: CacheKey) -> tuple[StoredResponse, ...]:
         """As ``lookup``."""
         ...
@@ -109,6 +139,16 @@ class Tiers(Protocol):
 
     def lookup_now(self, key: CacheKey) -> tuple[StoredResponse, ...]:
         """Return the responses in memory under ``key``, newest first."""
+        ...
+
+    @property
+    def slot_now(self) -> Callable[[CacheKey], Slot | None]:
+        """As ``LocalStore.slot_now``: that very method, for those who count microseconds."""
+        ...
+
+    @property
+    def charge(self) -> Callable[[Slot, int], bool]:
+        """As ``LocalStore.charge``."""
         ...
 
     def keep_now(self, response: StoredResponse) -> bool:

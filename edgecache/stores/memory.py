@@ -1,10 +1,8 @@
 """The local tier: stored responses in this process's memory, bounded in bytes, least recently used out first.
 
 Theory
-    One ordered table from cache key to the responses under it, newest first, as the very tuple that
-    ``lookup_now`` returns: a hit is one table access and one move to the young end, and allocates nothing.
-    The order of that table is the whole eviction policy. Another policy is another order: it replaces the
-    one line that records a use (in ``lookup_now``) and the one that names a victim (in ``_shrink``).
+    One ordered table from cache key to the slot of what is under it: a hit is one table access and one move to the
+    young end, and allocates nothing. The order of that table is the whole eviction policy.
 
     What is evicted is one response: the one stored or validated longest ago under the key used longest ago.
     A use is known per key only, because which of a key's responses is used is decided after the lookup; but evicting
@@ -33,7 +31,8 @@ Weights
     What the ``census`` of tags and hosts takes is counted beside the weights.
 
 Invariants
-    * ``bytes`` is the sum of the weights of what is stored and of its census, and never more than ``max_bytes``.
+    * ``bytes`` is the sum of the weights of what is stored, of its census, and of what was charged for replies; never
+      more than ``max_bytes``.
     * A weight depends on immutable values only: what is subtracted is what was added.
     * Every operation is synchronous, and takes time independent of the number of keys; save ``every_key``, which
       takes 12 ms for each million of them.
@@ -55,7 +54,7 @@ from typing import Final
 
 from edgecache.semantics.policy import DEFAULT
 from edgecache.semantics.stored import CacheKey, StoredResponse
-from edgecache.stores.base import StoreStatistics
+from edgecache.stores.base import Slot, StoreStatistics
 from edgecache.stores.census import Census, Tally
 
 __all__ = ["MAX_SHARE", "MemoryStore", "weigh"]
@@ -91,7 +90,7 @@ class MemoryStore:
     def __init__(
         self, max_bytes: int, *, max_variants: int = DEFAULT.max_variants, max_share: float = MAX_SHARE
     ) -> None:
-        self._keys: OrderedDict[CacheKey, tuple[StoredResponse, ...]] = OrderedDict()
+        self._slots: OrderedDict[CacheKey, Slot] = OrderedDict()
         self._max_bytes = max_bytes
         self._max_variants = max_variants
         self._max_weight = int(max_bytes * max_share)
@@ -103,15 +102,16 @@ class MemoryStore:
 
     def every_key(self) -> list[CacheKey]:
         """Return every key there is now. Whoever walks through them ``peek``s at each when it is its turn."""
-        return list(dict.keys(self._keys))  # in no order of use: that would take 30 times as long
+        return list(dict.keys(self._slots))  # in no order of use: that would take 30 times as long
 
     def peek(self, key: CacheKey) -> tuple[StoredResponse, ...]:
         """As ``lookup_now``, but not counted as a use."""
-        return self._keys.get(key, ())
+        slot = self._slots.get(key)
+        return () if slot is None else slot.responses
 
     def tally_all(self) -> Tally:
         """Return how many responses are stored, and the key used last."""
-        return self._responses, next(reversed(self._keys), None)
+        return self._responses, next(reversed(self._slots), None)
 
     def tally_tag(self, tag: str) -> Tally:
         """Return how many stored responses have this tag."""
@@ -127,13 +127,30 @@ class MemoryStore:
         elsewhere, key = self._census.of_uri(uri)
         return under + elsewhere, CacheKey(uri) if under else key
 
+    def slot_now(self, key: CacheKey) -> Slot | None:
+        """Return what is under ``key``, and count it as a use; None when nothing is."""
+        slot = self._slots.get(key)
+        if slot is not None:
+            self._slots.move_to_end(key)
+        return slot
+
     def lookup_now(self, key: CacheKey) -> tuple[StoredResponse, ...]:
         """Return the responses under ``key``, newest first, and count it as a use."""
-        found = self._keys.get(key)
-        if found is None:
-            return ()
-        self._keys.move_to_end(key)
-        return found
+        slot = self.slot_now(key)
+        return () if slot is None else slot.responses
+
+    def charge(self, slot: Slot, size: int) -> bool:
+        """Count ``size`` more bytes for the replies of ``slot`` until they are gone; False when they are gone at once.
+
+        That is so where the slot is no longer stored, and where its replies would take more than one response may.
+        """
+        if not slot.responses or slot.charged + size > self._max_weight:
+            self._forget_replies(slot)
+            return False
+        slot.charged += size
+        self._bytes += size
+        self._shrink()
+        return slot.charged > 0
 
     def put_now(self, response: StoredResponse) -> bool:
         """Store ``response`` in place of the one with equal selecting values; False when it is refused.
@@ -141,20 +158,17 @@ class MemoryStore:
         Refused is what is too large, and a body that is not in this process's memory.
         """
         response = _with_shared_words(response)
-        key, weight = response.key, weigh(response)
-        for index, other in enumerate(self._keys.get(key, ())):
+        weight = weigh(response)
+        slot = self._slots.get(response.key) or Slot()
+        for index, other in enumerate(slot.responses):
             if other.selecting == response.selecting:
-                self._take_out(key, index)
+                self._take_out(slot, index)
                 break
         if response.body.local is None or weight + self._census.most(response) > self._max_weight:
             self._refused += 1
+            self._drop_if_empty(slot, response.key)
             return False
-        self._keys[key] = (response, *self._keys.get(key, ()))
-        self._keys.move_to_end(key)
-        self._census.add(response)
-        self._bytes += weight
-        self._responses += 1
-        self._shrink(key)
+        self._put_in(slot, response, weight)
         return True
 
     def replace_now(self, old: StoredResponse, new: StoredResponse) -> bool:
@@ -163,17 +177,22 @@ class MemoryStore:
 
     def remove_now(self, response: StoredResponse) -> bool:
         """Remove ``response``; False when it is no longer stored."""
-        under = self._keys.get(response.key, ())
-        if response not in under:
+        slot = self._slots.get(response.key)
+        if slot is None or response not in slot.responses:
             return False
-        self._take_out(response.key, under.index(response))
+        self._take_out(slot, slot.responses.index(response))
+        self._drop_if_empty(slot, response.key)
         return True
 
     def remove_key_now(self, key: CacheKey) -> int:
         """Remove every response under ``key``; return how many there were."""
-        count = len(self._keys.get(key, ()))
+        slot = self._slots.get(key)
+        if slot is None:
+            return 0
+        count = len(slot.responses)
         for index in reversed(range(count)):
-            self._take_out(key, index)
+            self._take_out(slot, index)
+        self._drop_if_empty(slot, key)
         return count
 
     async def lookup(self, key: CacheKey) -> tuple[StoredResponse, ...]:
@@ -198,7 +217,9 @@ class MemoryStore:
 
     async def clear(self) -> None:
         """Remove everything; the history in the statistics stays."""
-        self._keys.clear()
+        for slot in self._slots.values():
+            slot.responses, slot.replies, slot.charged = (), None, 0
+        self._slots.clear()
         self._census.clear()
         self._bytes = self._responses = 0
 
@@ -210,39 +231,54 @@ class MemoryStore:
         """Return a snapshot of size and history."""
         return StoreStatistics(
             responses=self._responses,
-            keys=len(self._keys),
+            keys=len(self._slots),
             bytes=self._bytes + self._census.bytes,
             max_bytes=self._max_bytes,
             evictions=self._evictions,
             refused=self._refused,
         )
 
-    def _take_out(self, key: CacheKey, index: int) -> None:
+    def _put_in(self, slot: Slot, response: StoredResponse, weight: int) -> None:
+        """Add a response that fits; it is never evicted for it: it is the newest under the newest key."""
+        self._forget_replies(slot)
+        slot.responses = (response, *slot.responses)
+        self._slots[response.key] = slot
+        self._slots.move_to_end(response.key)
+        self._census.add(response)
+        self._bytes += weight
+        self._responses += 1
+        while len(slot.responses) > self._max_variants:
+            self._evict_from(slot, response.key)
+        self._shrink()
+
+    def _take_out(self, slot: Slot, index: int) -> None:
         """Remove one response; its key keeps its place in the order of use."""
-        under = self._keys[key]
-        rest = under[:index] + under[index + 1 :]
-        if rest:
-            self._keys[key] = rest
-        else:
-            del self._keys[key]
-        self._census.remove(under[index])
-        self._bytes -= weigh(under[index])
+        self._forget_replies(slot)
+        gone = slot.responses[index]
+        slot.responses = slot.responses[:index] + slot.responses[index + 1 :]
+        self._census.remove(gone)
+        self._bytes -= weigh(gone)
         self._responses -= 1
 
-    def _evict_from(self, key: CacheKey) -> None:
+    def _drop_if_empty(self, slot: Slot, key: CacheKey) -> None:
+        if not slot.responses:
+            self._slots.pop(key, None)
+
+    def _forget_replies(self, slot: Slot) -> None:
+        self._bytes -= slot.charged
+        slot.replies, slot.charged = None, 0
+
+    def _evict_from(self, slot: Slot, key: CacheKey) -> None:
         """Evict the response that was stored longest ago under ``key``."""
-        self._take_out(key, len(self._keys[key]) - 1)
+        self._take_out(slot, len(slot.responses) - 1)
+        self._drop_if_empty(slot, key)
         self._evictions += 1
 
-    def _shrink(self, key: CacheKey) -> None:
-        """Return within both bounds after something was added under ``key``.
-
-        That something is never evicted: it is the newest under the newest key, and fits the budget alone.
-        """
-        while len(self._keys[key]) > self._max_variants:
-            self._evict_from(key)
+    def _shrink(self) -> None:
+        """Return within the budget after something was added."""
         while self._bytes + self._census.bytes > self._max_bytes:
-            self._evict_from(next(iter(self._keys)))  # O(1): an OrderedDict is a linked list, a dict is not
+            key, slot = next(iter(self._slots.items()))  # O(1): an OrderedDict is a linked list, a dict is not
+            self._evict_from(slot, key)
 
 
 def weigh(response: StoredResponse) -> int:

@@ -61,6 +61,8 @@ class TieredStore:
         assert (shared is None) == (behind is None)
         self.memory: Final = memory
         self.shared: Final = shared
+        self.slot_now: Final = memory.slot_now
+        self.charge: Final = memory.charge
         self._behind: Final = behind
         self._failed: Final = failed
         self._lookups: dict[CacheKey, asyncio.Task[tuple[StoredResponse, ...]]] = {}

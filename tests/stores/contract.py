@@ -1,5 +1,7 @@
 """What every store promises (``edgecache/stores/base.py``), as tests to inherit.
 
+A store in memory inherits ``LocalStoreContract``; its fixture has a budget of ``BUDGET`` bytes.
+
 A test class of a store inherits ``StoreContract`` and has a fixture ``store`` that makes an empty one with
 room for a few hundred small responses and ``max_variants`` of ``VARIANTS``. Only the asynchronous operations are
 used, and responses go back into the store as a lookup returned them, because a store may return equal values
@@ -8,6 +10,7 @@ instead of the same objects.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -16,12 +19,13 @@ import pytest
 from edgecache.errors import StoreError
 from edgecache.http.ranges import ContentRange
 from edgecache.semantics.stored import Birth, CacheKey, Freshness, Selecting, StoredResponse, Validators
-from edgecache.stores.base import Store
+from edgecache.stores.base import LocalStore, Slot, Store
 from edgecache.stores.body import MemoryBody
 
-__all__ = ["VARIANTS", "StoreContract", "content", "key", "response", "variant"]
+__all__ = ["BUDGET", "VARIANTS", "LocalStoreContract", "StoreContract", "content", "key", "response", "variant"]
 
 VARIANTS: Final = 4
+BUDGET: Final = 2**20
 
 
 def key(name: str) -> CacheKey:
@@ -197,3 +201,132 @@ class StoreContract:
             await store.put(response(name, name.encode()))
         for name in names:
             assert [await content(r) for r in await store.lookup(key(name))] == [name.encode()]
+
+
+REPLIES: Final = 100
+"""What a slot's replies are charged with below, bytes."""
+
+
+def with_replies(store: LocalStore, wanted: CacheKey) -> Slot:
+    """Return the slot of a key, with something remembered about what is under it."""
+    slot = store.slot_now(wanted)
+    assert slot is not None
+    slot.replies = {"to": "anybody"}
+    assert store.charge(slot, REPLIES)
+    return slot
+
+
+def restated(stored: StoredResponse) -> StoredResponse:
+    return replace(stored, freshness=Freshness(2000.0, 60.0))
+
+
+CHANGES: Final[dict[str, Callable[[LocalStore, StoredResponse], object]]] = {
+    "put another": lambda store, _: store.put_now(variant("en")),
+    "put in its place": lambda store, _: store.put_now(variant("de")),
+    "put what is refused": lambda store, _: store.put_now(variant("de", body=b"x" * BUDGET)),
+    "replace": lambda store, stored: store.replace_now(stored, restated(stored)),
+    "replace with what is refused": lambda store, stored: store.replace_now(
+        stored, replace(stored, body=MemoryBody((b"x" * BUDGET,)))
+    ),
+    "remove": lambda store, stored: store.remove_now(stored),
+    "remove the key": lambda store, stored: store.remove_key_now(stored.key),
+}
+"""Everything that changes what is under a key where ``variant("de")`` is."""
+
+
+class LocalStoreContract(StoreContract):
+    """Inherit, and provide the fixture ``store``."""
+
+    async def test_now_is_the_same_as_later(self, store: LocalStore) -> None:
+        assert store.put_now(variant("de"))
+        (stored,) = await store.lookup(key("a"))
+        assert store.lookup_now(key("a")) == (stored,)
+        assert store.replace_now(stored, restated(stored))
+        assert store.remove_now(restated(stored))
+        assert store.lookup_now(key("a")) == ()
+
+    async def test_a_slot_has_what_a_lookup_returns(self, store: LocalStore) -> None:
+        assert store.slot_now(key("a")) is None
+        store.put_now(variant("de"))
+        store.put_now(variant("en"))
+        slot = store.slot_now(key("a"))
+        assert slot is not None
+        assert languages(slot.responses) == ["en", "de"]
+        assert slot.responses is store.lookup_now(key("a"))
+        assert slot.replies is None
+        assert store.slot_now(key("a")) is slot
+
+    async def test_replies_stay_while_nothing_changes(self, store: LocalStore) -> None:
+        store.put_now(variant("de"))
+        slot = with_replies(store, key("a"))
+        store.put_now(response("b"))
+        store.lookup_now(key("a"))
+        assert store.slot_now(key("a")) is slot
+        assert slot.replies == {"to": "anybody"}
+
+    @pytest.mark.parametrize("change", CHANGES)
+    async def test_replies_are_gone_when_anything_changes(self, store: LocalStore, change: str) -> None:
+        store.put_now(variant("de"))
+        (stored,) = store.lookup_now(key("a"))
+        old = with_replies(store, key("a"))
+        CHANGES[change](store, stored)
+        slot = store.slot_now(key("a"))
+        assert old.replies is None
+        assert slot is None or slot.replies is None
+        store.remove_key_now(key("a"))
+        assert store.statistics().bytes == 0
+
+    async def test_a_charge_is_counted_while_there_are_replies(self, store: LocalStore) -> None:
+        store.put_now(variant("de"))
+        before = store.statistics().bytes
+        slot = with_replies(store, key("a"))
+        assert store.statistics().bytes == before + REPLIES
+        assert store.charge(slot, REPLIES)
+        assert store.statistics().bytes == before + 2 * REPLIES
+        (stored,) = slot.responses
+        store.replace_now(stored, restated(stored))
+        assert store.statistics().bytes == before
+
+    async def test_charging_evicts_what_does_not_fit(self, store: LocalStore) -> None:
+        number = 0
+        while not store.statistics().evictions:
+            store.put_now(response(str(number)))
+            number += 1
+        evictions = store.statistics().evictions
+        slot = store.slot_now(key(str(number - 1)))
+        assert slot is not None
+        slot.replies = {}
+        assert store.charge(slot, BUDGET // 4)
+        assert store.statistics().bytes <= BUDGET
+        assert store.statistics().evictions > evictions
+
+    async def test_evicted_replies_are_gone(self, store: LocalStore) -> None:
+        store.put_now(response())
+        slot = with_replies(store, key("a"))
+        number = 0
+        while slot.responses:
+            store.put_now(response(str(number)))
+            number += 1
+        assert slot.replies is None
+        assert not store.charge(slot, REPLIES)
+        await store.clear()
+        assert store.statistics().bytes == 0
+
+    async def test_replies_that_take_more_than_their_share_are_gone_at_once(self, store: LocalStore) -> None:
+        store.put_now(response())
+        before = store.statistics().bytes
+        slot = with_replies(store, key("a"))
+        assert not store.charge(slot, BUDGET)
+        assert slot.replies is None
+        assert store.statistics().bytes == before
+        assert len(store.lookup_now(key("a"))) == 1
+
+    async def test_nothing_can_be_charged_to_what_is_no_longer_stored(self, store: LocalStore) -> None:
+        store.put_now(response())
+        gone = with_replies(store, key("a"))
+        await store.clear()
+        assert (gone.responses, gone.replies) == ((), None)
+        gone.replies = {}
+        assert not store.charge(gone, REPLIES)
+        assert gone.replies is None
+        assert store.statistics().bytes == 0

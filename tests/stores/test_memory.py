@@ -15,22 +15,22 @@ from edgecache.stores.base import LocalStore
 from edgecache.stores.body import MemoryBody
 from edgecache.stores.census import Census, Tally, authority_of
 from edgecache.stores.memory import MAX_SHARE, MemoryStore, weigh
-from tests.stores.contract import VARIANTS, StoreContract, key, languages, response, variant
+from tests.stores.contract import BUDGET, VARIANTS, LocalStoreContract, key, languages, response, variant
 
 WEIGHT = weigh(response("a"))
 COUNTED = Census.most(response("a"))
 """What the census takes when all responses have the same tags and host."""
 
 
-class TestMemoryStore(StoreContract):
+class TestMemoryStore(LocalStoreContract):
     @pytest.fixture
     def store(self) -> LocalStore:
-        return MemoryStore(1024 * 1024, max_variants=VARIANTS)
+        return MemoryStore(BUDGET, max_variants=VARIANTS)
 
 
 def kept(store: MemoryStore, names: str) -> str:
     """Which of the keys are stored, looked at without using them: oldest use first."""
-    return "".join(str(k)[-1] for k in store._keys if str(k)[-1] in names)
+    return "".join(str(k)[-1] for k in store._slots if str(k)[-1] in names)
 
 
 def test_the_least_recently_used_key_is_evicted_first() -> None:
@@ -324,7 +324,7 @@ class LeastRecentlyUsed(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         statistics = self.store.statistics()
-        assert [(k, list(responses)) for k, responses in self.store._keys.items()] == self.model
+        assert [(k, list(slot.responses)) for k, slot in self.store._slots.items()] == self.model
         assert statistics.bytes == self.total() <= self.BUDGET
         assert statistics.responses == sum(len(responses) for _, responses in self.model)
         assert statistics.evictions == self.evictions

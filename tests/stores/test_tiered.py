@@ -210,6 +210,17 @@ async def test_one_tier_is_enough() -> None:
     await tiers.close()
 
 
+async def test_slots_are_those_of_memory(tiers: TieredStore) -> None:
+    tiers.keep_now(response())
+    slot = tiers.slot_now(key("a"))
+    assert slot is not None
+    assert slot.responses is tiers.lookup_now(key("a"))
+    slot.replies = {}
+    assert tiers.charge(slot, 100)
+    tiers.restate_now(slot.responses[0], response(status=203))
+    assert slot.replies is None
+
+
 async def test_both_tell_what_they_have(tiers: TieredStore) -> None:
     tiers.put_now(response())
     await written(tiers)
