@@ -57,6 +57,10 @@ class Ledger(Protocol):
         """Return the position to stamp a response with; taken before its origin request is sent."""
         ...
 
+    def is_current(self, birth: Birth) -> bool:
+        """Whether what was born there is ``VALID``, whatever it is: there has been no purge since. Cheap."""
+        ...
+
     def verdict(self, response: StoredResponse) -> Verdict:
         """Return whether a stored response may be served, as far as purges are concerned."""
         ...

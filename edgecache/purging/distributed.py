@@ -154,6 +154,11 @@ class DistributedLedger:
         """Return the position to stamp a response with; taken before its origin request is sent."""
         return self._node.birth()
 
+    def is_current(self, birth: Birth) -> bool:
+        """Whether what was born there may be served, whatever it is: there was no purge since, and there is a lease."""
+        node = self._node
+        return node.is_current(birth) and node.leased(self._clock())
+
     def verdict(self, response: StoredResponse, *, checked: int = 0, extra: float = 0.0) -> Verdict:
         """Return whether a stored response may be served, as far as purges are concerned.
 

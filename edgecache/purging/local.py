@@ -59,12 +59,14 @@ class LocalLedger:
         """Return the position now."""
         return Birth(self._epoch, self._sequence)
 
+    def is_current(self, birth: Birth) -> bool:
+        """Whether there was no purge since."""
+        return birth.sequence == self._sequence and birth.epoch == self._epoch and birth.epoch != b""
+
     def verdict(self, response: StoredResponse) -> Verdict:
         """Return whether a stored response survives every purge so far."""
         birth = response.birth
-        if birth.sequence == self._sequence and birth.epoch == self._epoch and birth.epoch:
-            return Verdict.VALID
-        return self.verdict_of(birth, response.uri, response.tags)
+        return Verdict.VALID if self.is_current(birth) else self.verdict_of(birth, response.uri, response.tags)
 
     def verdict_of(self, birth: Birth, uri: str, tags: Iterable[str] = ()) -> Verdict:
         """As ``verdict``, for a response that is still on its way."""

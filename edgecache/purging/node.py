@@ -159,6 +159,10 @@ class Node:
         """The last hard purge known here."""
         return self._index.last_hard
 
+    def is_current(self, birth: Birth) -> bool:
+        """Whether nothing was purged since ``birth``, and nothing is being purged, as far as is known here."""
+        return birth.sequence == self.applied and birth.epoch == self.epoch and birth.epoch != b"" and not self._ordered
+
     def verdict(self, birth: Birth, uri: str, tags: AbstractSet[str], checked: int = 0) -> Verdict:
         """Return whether a response survives the purges known here, lease or no lease.
 
