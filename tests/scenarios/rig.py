@@ -369,7 +369,7 @@ async def download(
         given += (("Content-Length", str(len(body))),)
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_LIMIT)
     line = f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
-    writer.write(line + render_fields((*given, *pairs, ("Connection", "close"))) + b"\r\n" + body)
+    writer.write(line + render_fields((*given, *pairs)) + b"\r\n" + body)
     return Download(reader, writer, method)
 
 
