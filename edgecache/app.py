@@ -26,11 +26,14 @@ from edgecache.edges.deploys import Deploying, Deploys
 from edgecache.edges.erasures import Erasures
 from edgecache.edges.explain_api import ExplainApi
 from edgecache.edges.finished import Aborted, Finished, FinishedSink
+from edgecache.edges.hit_log import hit_log
+from edgecache.edges.lane import HitLane
 from edgecache.edges.listener import Listener
 from edgecache.edges.purge_method import PurgeMethod
 from edgecache.edges.purges import Purges, Purging
 from edgecache.edges.scan_api import ScanApi
 from edgecache.edges.server import EdgeServer
+from edgecache.edges.settings import ServerSettings
 from edgecache.edges.siblings import Siblings
 from edgecache.edges.token_file import LocalToken
 from edgecache.edges.tokens import Tokens, environment_token
@@ -110,7 +113,8 @@ class Edge:
         purges = Purges(self._purging(tokens, siblings, clock))
         self.deploys: Final = Deploys(self._deploying(tokens, siblings, clock))
         settings = config.server.settings()
-        self._server: Final = EdgeServer(self.cache, settings, _all(sinks), PurgeMethod(purges))
+        lanes = self._lanes(config, settings) if config.server.lane else None
+        self._server: Final = EdgeServer(self.cache, settings, _all(sinks), PurgeMethod(purges), lanes)
         self.sweeper: Final = Sweeper(self.memory, self.ledger)
         self.public: Final = Listener(self._server, settings, self._connection, given.public if given else ())
         self.shown: Final = Shown(self._numbers, given.seat if given else None)
@@ -144,6 +148,10 @@ class Edge:
     def admin_addresses(self) -> list[object]:
         """Where the admin listener is bound, as ``getsockname`` tells."""
         return self._admin.addresses
+
+    def _lanes(self, config: Config, settings: ServerSettings) -> HitLane:
+        log = None if self._writer is None else hit_log(self._writer, config.log.access)
+        return HitLane(self.cache.replies(), self.rules.consulted(), settings, self.counters, log)
 
     def _tiers(self) -> TieredStore:
         if self.shared is None:

@@ -70,6 +70,12 @@ async def a_hit(stage: Stage) -> None:
     await stage.get()
 
 
+async def a_hit_like_another(stage: Stage) -> None:
+    await stage.stored()
+    await stage.get()
+    await stage.get()
+
+
 async def grace(stage: Stage) -> None:
     await stage.stored("max-age=1, stale-while-revalidate=9", age=2)
     await stage.get()
@@ -420,6 +426,7 @@ COUNTED: Final[dict[str, Story]] = {
     "encoded": a_style_that_is_wanted_smaller,
     "requests": a_miss,
     "hits": a_hit,
+    "hits_lane": a_hit_like_another,
     "hits_stale_grace": grace,
     "hits_stale_error": an_error_replaced,
     "hits_retained": what_is_gone,

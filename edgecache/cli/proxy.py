@@ -26,6 +26,7 @@ _OPTIONS: dict[str, tuple[Name, str]] = {
     "redis": (("redis", "url"), "--redis"),
     "rules": (("rules", "use"), "--rules"),
     "workers": (("server", "workers"), "--workers"),
+    "no_lane": (("server", "lane"), "--no-lane"),
 }
 """Parameter -> the setting it overrides and the option it stands for."""
 
@@ -41,6 +42,7 @@ _OPTIONS: dict[str, tuple[Name, str]] = {
 @click.option("--rules", metavar="NAME|FILE", multiple=True, help="A shipped rule set, or a file of rules; repeat.")
 @click.option("--redis", metavar="URL", help="Share what is stored and purged over a Redis server, or: embedded.")
 @click.option("--workers", metavar="N", help="Processes that serve; several need --redis.  [1]")
+@click.option("--no-lane", flag_value="false", help="Think about each hit anew: slower, and the same answers.")
 def proxy(**given: str | tuple[str, ...] | None) -> None:
     """Put a cache in front of an origin; needs no configuration file."""
     raise SystemExit(launch(lambda: load(environ=os.environ, flags=_flags(given))))

@@ -50,6 +50,10 @@ __all__ = [
     "LogField",
     "LogStatistics",
     "access_log",
+    "common_line",
+    "escaped",
+    "how",
+    "who",
 ]
 
 _logger = logging.getLogger(__name__)
@@ -130,7 +134,7 @@ _DIGITS: Final = 6  # durations are written to the microsecond
 _UNSAFE_JSON: Final = re.compile(r"[^\x00-\x7e]")
 
 
-def _escaped(value: str | None) -> str:
+def escaped(value: str | None) -> str:
     """Return a value as it may stand between quotes, ``-`` when there is none."""
     if not value:
         return "-"
@@ -140,23 +144,34 @@ def _escaped(value: str | None) -> str:
 def common(finished: Finished, arrived: float) -> str:
     """Return a line of the Common Log Format, without its end. ``arrived`` is in POSIX seconds."""
     request = f"{finished.method} {finished.target} HTTP/{finished.version}" if finished.method else ""
-    return (
-        f'{_escaped(finished.peer)} - - [{_clf_time(int(arrived))}] "{_escaped(request)}" '
-        f"{finished.status} {finished.bytes_sent or '-'}"
-    )
+    return common_line(escaped(finished.peer), int(arrived), escaped(request), finished.status, finished.bytes_sent)
+
+
+def common_line(peer: str, second: int, request: str, status: int, sent: int) -> str:
+    """Return ``common`` of its parts, escaped already; ``second`` is when the request arrived."""
+    return f'{peer} - - [{_clf_time(second)}] "{request}" {status} {sent or "-"}'
 
 
 def combined(finished: Finished, arrived: float) -> str:
     """Return a line of Apache's combined format: ``common``, Referer and User-Agent."""
-    referer, user_agent = _field(finished, "Referer"), _field(finished, "User-Agent")
-    return f'{common(finished, arrived)} "{_escaped(referer)}" "{_escaped(user_agent)}"'
+    return f"{common(finished, arrived)}{who(_field(finished, 'Referer'), _field(finished, 'User-Agent'))}"
+
+
+def who(referer: str | None, user_agent: str | None) -> str:
+    """Return what ``combined`` adds."""
+    return f' "{escaped(referer)}" "{escaped(user_agent)}"'
 
 
 def extended(finished: Finished, arrived: float) -> str:
     """Return ``combined``, then result word, reason, and seconds from head to end."""
     exchange = finished.exchange
     result, reason = ("error", "-") if exchange is None else (exchange.result, exchange.reason or "-")
-    return f"{combined(finished, arrived)} {result} {reason} {finished.seconds:.6f}"
+    return f"{combined(finished, arrived)}{how(result, reason, finished.seconds)}"
+
+
+def how(result: str, reason: str, seconds: float) -> str:
+    """Return what ``extended`` adds to that."""
+    return f" {result} {reason} {seconds:.6f}"
 
 
 def json(finished: Finished, arrived: float) -> str:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from edgecache.edges.connection import Connection
     from edgecache.edges.finished import FinishedSink
     from edgecache.edges.forwarded import TrustedPeers
+    from edgecache.edges.lane import HitLane
     from edgecache.edges.settings import ServerSettings
     from edgecache.engine.exchange import Delivery, Request
 
@@ -39,6 +40,7 @@ class Owner(Protocol):
 
     engine: Engine
     purger: Purger | None
+    lanes: HitLane | None
     settings: ServerSettings
     peers: TrustedPeers
     sink: FinishedSink

@@ -126,11 +126,12 @@ class Server(Table, frozen=True, kw_only=True):
         str | None, Setting(AUTHORITY, "host of HTTP/1.0 requests that name none", '"www.example.org"')
     ] = _SERVER.default_authority
     workers: Annotated[int, _count("processes that serve; more than one need [redis]", "4", at_most=_MOST_WORKERS)] = 1
+    lane: Annotated[bool, Setting(SWITCH, "answer again from the socket what was answered before", "false")] = True
 
     def settings(self) -> ServerSettings:
         """Return this table as the server of one process takes it."""
         wishes = msgspec.structs.asdict(self)
-        del wishes["workers"]
+        del wishes["workers"], wishes["lane"]
         return ServerSettings(**wishes)
 
 

@@ -2,8 +2,9 @@
 
 Theory
     ``Inflow`` turns bytes into messages, ``Outflow`` takes what is written; here is what happens between them.
-    What the engine can answer at once from memory is written at once, without a task. Everything else is a task,
-    and while it runs the messages behind it wait.
+    While nothing else goes on, what was answered before is answered by the hit lane (``edges.lane``). What the engine
+    can answer at once from memory is written at once, without a task. Everything else is a task, and while it runs
+    the messages behind it wait.
 
     aiohttp's own ``RequestHandler`` is not used, only its parser: it lets the reader of malformed content wait for
     ever, takes half a megabyte of header before it objects, has one deadline for unfinished heads and for idle
@@ -16,7 +17,7 @@ Invariants
     * The engine is not cancelled because a client leaves: others may wait for the same response. The stream
       of a delivery is closed as soon as its client is gone.
 
-Called by ``EdgeServer``, and by whoever stands between it and the socket (the hit lane): see ``idle``, ``rest``.
+Called by ``EdgeServer``.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from edgecache.edges.content import RequestContent
 from edgecache.edges.delivery import BrokenDelivery, Frame, frame, let_go, refusal, send, whole
 from edgecache.edges.finished import Aborted
 from edgecache.edges.inflow import Incoming, Inflow
+from edgecache.edges.lane import Lane
 from edgecache.edges.outflow import Outflow
 from edgecache.edges.request_head import ReceivedRequest, read_request
 from edgecache.edges.transaction import Transaction
@@ -74,6 +76,9 @@ class Connection(asyncio.Protocol):
         self._delivering = False
         self._deadline = math.inf
         self._fresh = True  # no request yet
+        self._lane: Lane | None = None
+        self._quiet = True  # the next byte begins a request, and what answers it may be written at once
+        self._answered = False  # by the hit lane, since the last sweep
         self._closing = False
         self._gone = False
 
@@ -87,17 +92,25 @@ class Connection(asyncio.Protocol):
         self._peer = self._owner.peers.identify(transport)
         self._inflow = Inflow(transport, settings, self._advance)
         self._outflow = Outflow(transport, settings)
+        if self._owner.lanes is not None:
+            self._lane = self._owner.lanes.lane(self._peer, self._outflow)
         self._deadline = self._loop.time() + settings.header_timeout
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of requests, or of a tunnel."""
+        if self._quiet and self._lane is not None and self._lane.answer(data):
+            self._answered = True
+            return
         if self._closing:
             return
+        self._quiet = False
         if self._transaction is None and not self._inflow.partial_head and not self._fresh:
             self._deadline = self._loop.time() + self._owner.settings.header_timeout
         self._inflow.feed(data)
         self._advance()
+        if self._lane is not None:
+            self._lane.over()
 
     def eof_received(self) -> None:
         """Take a client that closed its half as gone, as others do: it cannot be told from one that left."""
@@ -123,33 +136,24 @@ class Connection(asyncio.Protocol):
             self._task.cancel()
         self._owner.closed(self)
 
-    # ----------------------------------------------------- for the server and the hit lane
-
-    @property
-    def idle(self) -> bool:
-        """Whether the next byte begins a request and the next response may be written at once."""
-        inflow = self._inflow
-        unread = inflow.receiving or inflow.waiting or inflow.partial_head or inflow.inlet is not None
-        return self._transaction is None and not (unread or self._outflow.paused or self._closing or self._gone)
+    # --------------------------------------------------------------------------- for the server
 
     @property
     def buffered(self) -> int:
         """Bytes that wait for the client to read them."""
         return self._outflow.pending
 
-    def write(self, data: bytes | memoryview) -> None:
-        """Write bytes of a response; only while ``idle``."""
-        self._outflow.write(data)
-
-    def rest(self) -> None:
+    def _rest(self, now: float) -> None:
         """Wait for the next request from now on; after a response was written."""
-        settings = self._owner.settings
-        self._fresh = False
-        seconds = settings.header_timeout if self._inflow.partial_head else settings.keepalive_timeout
-        self._deadline = self._loop.time() + seconds
+        settings, inflow = self._owner.settings, self._inflow
+        self._fresh = self._answered = False
+        self._deadline = now + (settings.header_timeout if inflow.partial_head else settings.keepalive_timeout)
+        self._quiet = not (inflow.receiving or inflow.waiting or inflow.partial_head or inflow.inlet is not None)
 
     def sweep(self, now: float) -> None:
         """Compare every deadline with ``now``, in seconds of the loop."""
+        if self._answered and self._quiet:  # some time since the last sweep
+            self._rest(now)
         if self._outflow.overdue(now):
             self._reset(Aborted.SLOW)
         elif self._transaction is not None:
@@ -173,6 +177,7 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """End with the present response, or now when there is none."""
+        self._quiet = False
         if self._transaction is None and not self._closing:
             if self._fresh:
                 self._deadline = min(self._deadline, self._loop.time() + _FIRST_REQUEST_SECONDS)
@@ -247,6 +252,8 @@ class Connection(asyncio.Protocol):
         transaction.respond(delivery.head.status)
         transaction.sent = len(complete) - len(framed.head)
         self._outflow.write(complete)
+        if self._lane is not None and not framed.close:
+            self._lane.learn(delivery, framed.head)
         return True
 
     async def _serve(self, transaction: Transaction, request: Request, delivery: Delivery | None) -> None:
@@ -331,7 +338,7 @@ class Connection(asyncio.Protocol):
             self._close(linger=self._inflow.unheard or not transaction.asked_to_close)
         else:
             self._inflow.consumed()
-            self.rest()
+            self._rest(self._loop.time())
 
     # ------------------------------------------------------------------- small answers and ends
 
@@ -370,7 +377,7 @@ class Connection(asyncio.Protocol):
 
     def _close(self, *, linger: bool = False) -> None:
         """End in order; with ``linger`` what was written arrives even if the client is sending (RFC 9112 §9.6)."""
-        self._closing = True
+        self._closing, self._quiet = True, False
         self._deadline = self._loop.time() + _LINGER_SECONDS
         if linger and self._transport.can_write_eof():
             self._transport.write_eof()
@@ -383,7 +390,7 @@ class Connection(asyncio.Protocol):
             self._transaction.abort(why)
         if self._gone:
             return
-        self._closing = True
+        self._closing, self._quiet = True, False
         linger_socket = self._transport.get_extra_info("socket")
         with suppress(OSError):  # of a socket that is closed already, which is all that is wanted
             linger_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)

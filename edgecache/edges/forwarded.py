@@ -24,11 +24,11 @@ from edgecache.errors import ConfigError
 from edgecache.http.fields import is_token
 from edgecache.http.message import FieldsView, Pair
 
-__all__ = ["Peer", "TrustedPeers", "client_scheme", "forwarded"]
+__all__ = ["FORWARDING", "Peer", "TrustedPeers", "client_scheme", "forwarded"]
 
 UNIX: Final = "unix"
 UNKNOWN: Final = "unknown"
-_FORWARDING: Final = frozenset(
+FORWARDING: Final = frozenset(
     {
         "forwarded",
         "x-forwarded-for",
@@ -128,7 +128,7 @@ def forwarded(pairs: list[Pair], peer: Peer, authority: str, scheme: str) -> lis
     """
     own = _own_fields(peer, authority, scheme)
     if not peer.trusted:
-        return [*[pair for pair in pairs if pair[0].lower() not in _FORWARDING], *own]
+        return [*[pair for pair in pairs if pair[0].lower() not in FORWARDING], *own]
     result = list(pairs)
     for name, value in own:
         lines = [line for key, line in result if key.lower() == name.lower()]

@@ -24,6 +24,7 @@ from edgecache.edges.base import Engine, Purger
 from edgecache.edges.connection import Connection
 from edgecache.edges.finished import FinishedSink
 from edgecache.edges.forwarded import TrustedPeers
+from edgecache.edges.lane import HitLane
 from edgecache.edges.settings import ServerSettings
 from edgecache.errors import ClientError, ConfigError
 from edgecache.http.target import parse_authority
@@ -43,16 +44,22 @@ class EdgeServer:
     """Factory of protocols for ``loop.create_server``; to be made within a running loop."""
 
     def __init__(
-        self, engine: Engine, settings: ServerSettings, sink: FinishedSink, purger: Purger | None = None
+        self,
+        engine: Engine,
+        settings: ServerSettings,
+        sink: FinishedSink,
+        purger: Purger | None = None,
+        lanes: HitLane | None = None,
     ) -> None:
         """Raise ``ConfigError`` for peers or an authority that cannot be parsed, or without aiohttp's C parser.
 
-        Without a ``purger`` PURGE is refused, whoever sends it.
+        Without a ``purger`` PURGE is refused, whoever sends it; without ``lanes`` everything takes the full lane.
         """
         _require_c_parser()
         _check_default_authority(settings.default_authority)
         self.engine = engine
         self.purger = purger
+        self.lanes = lanes
         self.settings = settings
         self.sink = sink
         self.peers = TrustedPeers(settings.trusted_peers, settings.purge_from if purger else ())

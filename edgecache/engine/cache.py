@@ -34,6 +34,7 @@ from edgecache.engine.matching import Countable
 from edgecache.engine.parts import Parts
 from edgecache.engine.plan import MIN_SEQUENCE, Plan
 from edgecache.engine.refresh import Refresher
+from edgecache.engine.replies import Replies
 from edgecache.engine.turns import Turns
 from edgecache.errors import ClientError
 from edgecache.http.message import RequestHead
@@ -109,6 +110,10 @@ class Cache:
     def encodings(self) -> Encodings:
         """What has been encoded for clients."""
         return self._parts.encodings
+
+    def replies(self) -> Replies:
+        """Return what can be said again of what this engine answers (``engine.replies``)."""
+        return Replies(self._parts.store, self._parts.ledger, self._parts.clock)
 
     def explainer(self, memory: Countable, sources: Mapping[str, str]) -> Explainer:
         """Return what explains requests to this engine (``engine.explaining``)."""

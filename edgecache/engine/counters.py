@@ -141,6 +141,12 @@ class Counters:
         "The number this program exists for. When it falls while requests do not, look at not_storable "
         "and forwarded first, then at evictions.",
     )
+    hits_lane: int = _count(
+        "requests",
+        "Hits that were answered straight from the socket, as the same question had been before.",
+        "Among hits. Far fewer than those mean that requests differ in what their answers depend on (Vary: Cookie, "
+        "say), that much is large or compressed, or that what is stored lives only for moments.",
+    )
     hits_stale_grace: int = _count(
         "requests",
         "Requests answered with a stale response while it was validated in the background.",

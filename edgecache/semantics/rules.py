@@ -95,6 +95,12 @@ class Match:
         return bool(self.statuses or self.content_types or self.response_fields)
 
     @property
+    def consulted(self) -> frozenset[str]:
+        """Names of the request fields that are looked at, lower case."""
+        names = {name.lower() for name, _ in self.request_fields}
+        return frozenset(names | {"cookie"} if self.cookies else names)
+
+    @property
     def is_empty(self) -> bool:
         """Whether it says nothing, and matches everything."""
         return self == Match()
@@ -227,6 +233,13 @@ class RuleSet:
     def knowing(self, names: AssetNames) -> RuleSet:
         """Return the same rules with other names of assets."""
         return RuleSet(self.base, self.rules[len(BUILT_IN) :], names)
+
+    def consulted(self) -> frozenset[str]:
+        """Return the names, lower case, of the request fields that can tell under which key something is looked up."""
+        names = {name for rule in self._of_request for name in rule.match.consulted | rule.unless.consulted}
+        for policy in (self.base, *(replace(self.base, **rule.settings) for rule in self._of_request)):  # type: ignore[arg-type]
+            names.update(policy.key_fields, {"cookie"} if policy.key_cookies else ())
+        return frozenset(names)
 
     def applied(self, request: RequestHead) -> Applied:
         """Return what the rules make of a request."""

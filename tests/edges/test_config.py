@@ -311,7 +311,7 @@ def test_every_example_is_a_value(table: str, tmp_path: Path) -> None:
 def test_settings_that_others_own_are_all_offered_with_their_defaults() -> None:
     offered = set(settings(TABLES["cache"])) - {"memory", "encoded"}
     assert offered <= {field.name for field in dataclasses.fields(policy.Policy)}
-    offered = set(settings(TABLES["server"])) - {"workers"}
+    offered = set(settings(TABLES["server"])) - {"workers", "lane"}
     assert {field.name for field in dataclasses.fields(ServerSettings)} - {"reuse_port"} == offered
     assert {field.name for field in dataclasses.fields(OriginSettings)} == set(settings(TABLES["origin"]))
     formats = settings(Log)["access"].kind.noun
