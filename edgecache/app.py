@@ -47,6 +47,7 @@ from edgecache.processes.scoreboard import Numbers, Shown
 from edgecache.purging.distributed import boottime
 from edgecache.purging.local import LocalLedger
 from edgecache.shared import shared_by
+from edgecache.stores.base import Eviction
 from edgecache.stores.memory import MemoryStore
 from edgecache.stores.tiered import TieredStore
 
@@ -83,7 +84,7 @@ class Edge:
         Raise ``ConfigError`` for what only shows when things are put together.
         """
         self.counters: Final = Counters()
-        self.memory: Final = MemoryStore(config.cache.memory, max_variants=config.cache.max_variants)
+        self.memory: Final = _memory(config)
         self.shared: Final = shared_by(config, clock, steady)
         self.store: Final = self._tiers()
         self.ledger: Final = LocalLedger() if self.shared is None else self.shared.ledger
@@ -312,6 +313,11 @@ async def compose(
         await edge.close()
         raise
     return edge
+
+
+def _memory(config: Config) -> MemoryStore:
+    wanted = config.cache
+    return MemoryStore(wanted.memory, max_variants=wanted.max_variants, eviction=Eviction(wanted.eviction))
 
 
 def _counting(counters: Counters) -> FinishedSink:

@@ -44,6 +44,7 @@ from edgecache.origin.address import directory_of
 from edgecache.origin.settings import OriginSettings
 from edgecache.purging.selector import Kind as SelectorKind
 from edgecache.semantics.policy import DEFAULT, Policy
+from edgecache.stores.base import Eviction
 
 __all__ = ["Admin", "AdminToken", "Cache", "Log", "Origin", "Redis", "Rules", "Server", "Table", "settings"]
 
@@ -213,6 +214,7 @@ class Cache(Table, frozen=True, kw_only=True):
     """``[cache]``: how much is stored, and what HTTP leaves to the cache (``semantics.policy``)."""
 
     memory: Annotated[int, _size("for stored responses, all counted", '"256MiB"', at_least=_MIB)] = 256 * _MIB
+    eviction: Annotated[str, Setting(choice(*Eviction), "what goes first when memory is full", '"lru"')] = Eviction.LRU
     encoded: Annotated[int, _size("for what rules compress, beside that", '"32MiB"')] = 32 * _MIB
     name: Annotated[str, Setting(TOKEN, "pseudonym in Via and Cache-Status", '"edgecache"')] = DEFAULT.name
     targeted_fields: Annotated[
@@ -256,7 +258,7 @@ class Cache(Table, frozen=True, kw_only=True):
     def policy(self) -> Policy:
         """Return the semantics' part of this table."""
         wishes = msgspec.structs.asdict(self)
-        del wishes["memory"], wishes["encoded"]
+        del wishes["memory"], wishes["eviction"], wishes["encoded"]
         wishes["known_fields"] = tuple(map(str.lower, self.known_fields))
         return Policy(**wishes)
 

@@ -3,12 +3,12 @@
 Theory
     A purge needs no such walk, but counting what a pattern matches does, and freeing the memory of what was purged.
     Nobody must wait for it: after ``TURN`` seconds of work the loop has its turn, and whatever happens then (a
-    response stored, another evicted) is no concern: only the keys are remembered, and each is looked up when its
-    turn comes.
+    response stored, another evicted) is no concern: of the shard that is walked through the keys are remembered, and
+    each is looked up when its turn comes.
 
 Invariants
     * Every response that is stored from the beginning of a walk to its end is seen, under its key, once.
-    * A turn lasts ``TURN`` and the work at one key. The first one also takes a list of the keys: 0.7 ms for 100 000.
+    * A turn lasts ``TURN`` and the work at one key, or a list of one shard's keys: 0.05 ms of a million in all.
 
 Called by ``engine.matching`` and ``engine.sweep``.
 """
@@ -27,10 +27,15 @@ TURN: Final = 0.0005
 
 
 class Walkable(Protocol):
-    """A store in memory that can be walked through."""
+    """A store in memory that can be walked through. A key stays in the same of its ``shards`` parts."""
 
-    def every_key(self) -> Sequence[CacheKey]:
-        """Return every key there is now."""
+    @property
+    def shards(self) -> int:
+        """How many parts there are."""
+        ...
+
+    def keys_in(self, shard: int) -> Sequence[CacheKey]:
+        """Return the keys that are in a part now."""
         ...
 
     def peek(self, key: CacheKey) -> tuple[StoredResponse, ...]:
@@ -45,9 +50,11 @@ async def walk(
 
     After each ``TURN`` on ``clock`` (seconds) ``pause`` is awaited; it is told which part of the keys has been seen.
     """
-    until, keys = clock() + TURN, store.every_key()
-    for number, key in enumerate(keys, start=1):
-        yield store.peek(key)
-        if clock() >= until:
-            await pause(number / len(keys))
-            until = clock() + TURN
+    until = clock() + TURN
+    for shard in range(store.shards):
+        keys = store.keys_in(shard)
+        for number, key in enumerate(keys, start=1):
+            yield store.peek(key)
+            if clock() >= until:
+                await pause((shard + number / len(keys)) / store.shards)
+                until = clock() + TURN

@@ -19,13 +19,23 @@ Contract
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edgecache.semantics.stored import CacheKey, StoredResponse
 
-__all__ = ["FillLock", "LocalStore", "Slot", "Store", "StoreStatistics", "Tiers"]
+__all__ = ["Eviction", "FillLock", "LocalStore", "Slot", "Store", "StoreStatistics", "Tiers"]
+
+
+class Eviction(enum.StrEnum):
+    """Which response goes first when memory is full (``stores.eviction``)."""
+
+    LRU = "lru"
+    LFU = "lfu"
+    FIFO = "fifo"
+    S3FIFO = "s3fifo"
 
 
 class Slot:
@@ -36,14 +46,20 @@ class Slot:
         replies: what whoever answers from here remembers about exactly these responses, and has ``charge``d; None
             whenever they change. So it is set in the same step in which the slot was looked up, never later.
         charged: what was charged for ``replies``, bytes.
+        older, newer, uses, rank: its place in the order of eviction, whose they are alone.
     """
 
-    __slots__ = ("charged", "replies", "responses")
+    __slots__ = ("charged", "newer", "older", "rank", "replies", "responses", "uses")
+
+    older: Slot
+    newer: Slot
 
     def __init__(self) -> None:
         self.responses: tuple[StoredResponse, ...] = ()
         self.replies: dict[Any, Any] | None = None
         self.charged = 0
+        self.uses = 0
+        self.rank = 0
 
 
 @dataclass(frozen=True, slots=True)

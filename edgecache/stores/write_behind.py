@@ -28,7 +28,7 @@ from typing import Final
 from edgecache.errors import StoreError
 from edgecache.semantics.stored import CacheKey, Selecting, StoredResponse
 from edgecache.stores.base import Store
-from edgecache.stores.memory import weigh
+from edgecache.stores.weights import weigh
 
 __all__ = ["MAX_QUEUE", "WORKERS", "WriteBehind", "WriteBehindCounters"]
 

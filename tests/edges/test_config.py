@@ -129,6 +129,7 @@ LINE_MISTAKES = [
     ('[cache]\nfrobnicate = 1', 4, 1, "unknown key frobnicate in [cache]", "[cache] knows memory, "),
     ('[cache]\nmemory = "lots"', 4, 10, 'memory: "lots" is not a size', "units are KiB"),
     ('[cache]\nmemory = 1000', 4, 10, 'memory: 1000 is less than "1MiB"', 'memory = "256MiB"'),
+    ('[cache]\neviction = "arc"', 4, 12, 'eviction: "arc" is none of lru, lfu, fifo, s3fifo', 'eviction = "lru"'),
     ('[cache]\ngrace = "5 minutes"', 4, 9, 'grace: "5 minutes" is not a duration', "as in 30s or 1h30m"),
     ('[cache]\ngrace = -1', 4, 9, 'grace: "-1s" is less than "0s"', 'grace = "30s"'),
     ('[cache]\ngrace = inf', 4, 9, "grace: Infinity is not a duration", 'grace = "30s"'),
@@ -309,7 +310,7 @@ def test_every_example_is_a_value(table: str, tmp_path: Path) -> None:
 
 
 def test_settings_that_others_own_are_all_offered_with_their_defaults() -> None:
-    offered = set(settings(TABLES["cache"])) - {"memory", "encoded"}
+    offered = set(settings(TABLES["cache"])) - {"memory", "eviction", "encoded"}
     assert offered <= {field.name for field in dataclasses.fields(policy.Policy)}
     offered = set(settings(TABLES["server"])) - {"workers", "lane"}
     assert {field.name for field in dataclasses.fields(ServerSettings)} - {"reuse_port"} == offered

@@ -241,3 +241,15 @@ async def test_x_cache_on_request(start_edge: StartEdge, origin: ScriptedOrigin)
     assert (await edge.fetch("/a", "POST")).fields["x-cache"] == "PASS"
     plain = await start_edge()
     assert "x-cache" not in (await plain.fetch("/a")).fields
+
+
+@pytest.mark.parametrize(("eviction", "stays"), [("lru", True), ("fifo", False), ("lfu", True), ("s3fifo", True)])
+async def test_what_goes_first_when_memory_is_full_is_the_operators_choice(
+    start_edge: StartEdge, origin: ScriptedOrigin, eviction: str, stays: bool
+) -> None:
+    edge = await start_edge(memory=2**20, eviction=eviction)
+    origin.script = lambda _: Reply(200, FRESH, b"x" * 50_000)
+    for number in range(30):
+        await edge.fetch(f"/{number}")
+        await edge.fetch("/0")
+    assert (origin.asked("/0") == 1) == stays

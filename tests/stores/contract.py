@@ -16,13 +16,24 @@ from typing import Final
 
 import pytest
 
+from edgecache.engine.walk import Walkable
 from edgecache.errors import StoreError
 from edgecache.http.ranges import ContentRange
 from edgecache.semantics.stored import Birth, CacheKey, Freshness, Selecting, StoredResponse, Validators
 from edgecache.stores.base import LocalStore, Slot, Store
 from edgecache.stores.body import MemoryBody
 
-__all__ = ["BUDGET", "VARIANTS", "LocalStoreContract", "StoreContract", "content", "key", "response", "variant"]
+__all__ = [
+    "BUDGET",
+    "VARIANTS",
+    "LocalStoreContract",
+    "StoreContract",
+    "content",
+    "every_key",
+    "key",
+    "response",
+    "variant",
+]
 
 VARIANTS: Final = 4
 BUDGET: Final = 2**20
@@ -61,6 +72,10 @@ async def content(stored: StoredResponse) -> bytes:
 
 def languages(found: tuple[StoredResponse, ...]) -> list[str | None]:
     return [stored.selecting.values[0] for stored in found]
+
+
+def every_key(store: Walkable) -> list[CacheKey]:
+    return [key for shard in range(store.shards) for key in store.keys_in(shard)]
 
 
 class StoreContract:

@@ -8,7 +8,8 @@ import pytest
 
 from edgecache.errors import StoreError
 from edgecache.semantics.stored import Freshness, Selecting, StoredResponse
-from edgecache.stores.memory import MemoryStore, weigh
+from edgecache.stores.memory import MemoryStore
+from edgecache.stores.weights import weigh
 from edgecache.stores.write_behind import WriteBehind
 from tests.faults.redis_server import RedisServer
 from tests.stores.contract import content, key, response, variant
