@@ -43,14 +43,14 @@ fmt: $(VENV)/.tests ## format the code, and mend what can be mended without thou
 conformance: $(VENV)/.tests ## the HTTP caching conformance suite
 	@$(BIN)/python tests/conformance/run.py $(ARGS)
 
-bench: $(VENV)/.run ## CPU time per hit
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+bench: $(VENV)/.tests ## CPU time per request beside nginx, Varnish and HAProxy; ARGS="--quick", "--cases hit-1k,miss"
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-purge: $(VENV)/.tests ## time of a purge, whatever it hits; 2 edges of 2 workers, 100 000 responses
-	@$(BIN)/python benchmarks/purge.py $(ARGS)
+	@$(BIN)/python -m benchmarks.purge $(ARGS)
 
 bench-trouble: $(VENV)/.tests ## what hits cost while Redis is stopped or dead
-	@$(BIN)/python benchmarks/trouble.py $(ARGS)
+	@$(BIN)/python -m benchmarks.trouble $(ARGS)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) .builds .conformance build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
