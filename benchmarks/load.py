@@ -28,6 +28,8 @@ from benchmarks.workload import Workload
 __all__ = ["Wrk", "WrkResult", "fill", "missing", "origin_requests", "probe"]
 
 _AT_ONCE: Final = 32
+_PATIENCE: Final = 30.0
+"""Seconds after which wrk ends by itself, whatever happens."""
 
 _SCRIPT: Final = """
 local before, after, script = %(before)s, %(after)s, {}
@@ -99,14 +101,12 @@ class Wrk:
         self._round += 1
         self._script.write_text(self._written())
         url = f"{self._scheme}://127.0.0.1:{port}/"
-        command = [*self._command, *self._options, "-d", "1h", "-s", str(self._script), url]
+        bound = f"{int(seconds + _PATIENCE)}s"
+        command = [*self._command, *self._options, "-d", bound, "-s", str(self._script), url]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            try:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(seconds)
-            finally:
-                process.send_signal(signal.SIGINT)
-            said = process.communicate(timeout=30)[0]
+            _wait_until_it_can_be_stopped(process)
+            time.sleep(seconds)
+            said = _stopped(process)
         found = re.search(r"^RESULT (\d+) (\d+) (\d+) (\d+)$", said, re.MULTILINE)
         if found is None:
             raise Failed(f"wrk said nothing that can be read:\n{said}")
@@ -126,6 +126,25 @@ class Wrk:
             "turn": 0,
             "mark": int(time.time() * 1000) % 10_000_000 * 1000 + self._round,
         }
+
+
+def _wait_until_it_can_be_stopped(process: subprocess.Popen[str]) -> None:
+    """wrk takes the signal for its end only once it has begun; before that it would die of it."""
+    deadline = time.monotonic() + _PATIENCE
+    while process.poll() is None and time.monotonic() < deadline:
+        caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", Path(f"/proc/{process.pid}/status").read_text(), re.MULTILINE)
+        if caught is not None and int(caught[1], 16) & 1 << (signal.SIGINT - 1):
+            return
+        time.sleep(0.01)
+
+
+def _stopped(process: subprocess.Popen[str]) -> str:
+    """End wrk, and return what it says. One signal could come just before it begins to sleep, and be missed."""
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)
+    return process.stdout.read() if process.stdout is not None else ""
 
 
 def _quoted(text: str) -> str:

@@ -23,7 +23,7 @@ from typing import Final
 
 import uvloop
 
-__all__ = ["ETAG", "main"]
+__all__ = ["ETAG", "listen", "main"]
 
 ETAG: Final = '"6b0379bb-400"'
 _MODIFIED: Final = "Sun, 22 Nov 2026 23:24:43 GMT"
@@ -91,11 +91,15 @@ def hash_of(number: str, index: int) -> int:
     return (int(number) * 7919 + index * 104_729) % 1000 if number.isdecimal() else index
 
 
-async def _serve(port: int) -> None:
+async def listen(port: int = 0) -> asyncio.Server:
+    """Begin to serve on a port of 127.0.0.1; 0 lets the system choose."""
     loop = asyncio.get_running_loop()
     _tick(loop)
-    server = await loop.create_server(_Origin, "127.0.0.1", port, backlog=4096)
-    await server.serve_forever()
+    return await loop.create_server(_Origin, "127.0.0.1", port, backlog=4096)
+
+
+async def _serve(port: int) -> None:
+    await (await listen(port)).serve_forever()
 
 
 def main(port: int) -> None:
