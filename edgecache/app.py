@@ -117,7 +117,7 @@ class Edge:
         lanes = self._lanes(config, settings) if config.server.lane else None
         self._server: Final = EdgeServer(self.cache, settings, _all(sinks), PurgeMethod(purges), lanes)
         self.sweeper: Final = Sweeper(self.memory, self.ledger)
-        self.public: Final = Listener(self._server, settings, self._connection, given.public if given else ())
+        self.public: Final = Listener(self._server, settings, self.connection, given.public if given else ())
         self.shown: Final = Shown(self._numbers, given.seat if given else None)
         self._admin: Final = AdminListener(
             self._operated(config, purges, tokens, siblings, clock),
@@ -190,7 +190,8 @@ class Edge:
             now=clock,
         )
 
-    def _connection(self) -> asyncio.Protocol:
+    def connection(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection, as the public listener needs it."""
         self.counters.connections += 1
         return self._server()
 
