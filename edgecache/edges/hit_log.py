@@ -47,6 +47,7 @@ _ENDS: Final[dict[str, Callable[[Section], str]]] = {
 def _finished(hit: Hit) -> Finished:
     method, target, _ = hit.line.decode("latin-1").split(" ")
     manner, reply = hit.section.manner, hit.reply
+    assert reply.stored is not None
     head = RequestHead(method, manner.scheme, manner.authority, target, hit.section.fields())
     exchange = Exchange(Request(head), hit.now, reply.stored.key, "hit", Reason.FRESH, stored=reply.stored)
     exchange.cache_status = reply.cache_status(hit.now)

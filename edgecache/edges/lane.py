@@ -185,7 +185,7 @@ class Lane:
         if reply is None:
             return False
         outflow.start_response()
-        outflow.write(b"".join((reply.head(now), *reply.pieces)))
+        outflow.write(reply.rendered(now))
         self._account(reply, now)
         return True
 

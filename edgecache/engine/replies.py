@@ -9,25 +9,31 @@ Theory
     *The request* is its request line and its manner: whatever else its answer may depend on, as received (the host,
     what rules look at, and who is believed about the scheme). Beside that there are ``CONDITIONS``, and the fields by
     which stored responses vary. Requests that are alike in these get the same answer. *What is stored* is a slot of the
-    store: replies rest there, and are gone as soon as anything under its key is added, replaced or removed. *Purges*:
-    a reply has a birth of its own, which moves on as that of a stored response does (``engine.lookup``). *The release*:
-    with another one no route is known any more. *The time*: a reply is good while its response is fresh, but for the
-    end of that time, in which a lucky request refreshes it.
+    store: it keeps what replies were made of it, and has them forget it as soon as anything under its key is added,
+    replaced or removed. *Purges*: a reply has a birth of its own, which moves on as that of a stored response does
+    (``engine.lookup``). *The release*: a reply is good while the same one is active. *The time*: a reply is good
+    while its response is fresh, but for the end of that time, in which a lucky request refreshes it.
+
+    With many objects a hit costs what it takes to bring cold memory near: so a question leads to its reply directly,
+    numbers and words that many replies share are one object, and a use is recorded once a second.
 
 Invariants
     * A reply is learnt from a delivery of the engine, of a stored response whose lifetime does not depend on its
       being used, for the reason ``FRESH``.
-    * A question is answered or it is not; then nothing was counted, refreshed or changed but the order of use.
-    * Routes are bounded in number. Replies are, for each key, and their bytes are charged to the store.
+    * A question is answered or it is not; then nothing was counted, refreshed or changed.
+    * A reply that was forgotten is never good, and holds nothing but itself.
+    * Questions are bounded in number. Replies are, for each slot, and their bytes are charged to the store.
 
 Read and written on one event loop, by ``edges.lane``, never across an ``await``.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
-from typing import Final, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
+from weakref import WeakSet
 
 from edgecache.engine.exchange import Delivery
 from edgecache.http.fields import format_http_date
@@ -42,12 +48,14 @@ __all__ = ["CONDITIONS", "Asked", "Manner", "Replies", "Reply"]
 CONDITIONS: Final = ("if-none-match", "if-modified-since", "range", "if-range")
 """Request fields that change what is given of a stored response, and never which one is."""
 
-_MOST_ROUTES: Final = 32_768
+_MOST_QUESTIONS: Final = 65_536
 """Of each of two generations: when the young one is full, the old one is dropped."""
 
 _MOST_MANNERS: Final = 4096
 _MOST_REPLIES: Final = 16
-"""Under one key; who asks for ever other ranges, or with ever other tags, is answered by the engine."""
+"""Of one slot; who asks for ever other ranges, or with ever other tags, is answered by the engine."""
+
+_MOST_WORDS: Final = 4096
 
 _LEAST_LUCK: Final = 40.0
 """No request is luckier than that: the chance is e to the minus 40. See ``reuse.decide``."""
@@ -55,13 +63,12 @@ _LEAST_LUCK: Final = 40.0
 _MOST_PURGES: Final = 1000
 """After so many purges the engine looks at the stored response again, and lets that begin anew too."""
 
-_PER_REPLY: Final = 800
-"""The objects of a reply and of the route to it, bytes, by estimate."""
+_PER_REPLY: Final = 700
+"""The objects of a reply and of the question that leads to it, bytes, by estimate."""
 
-_NAMES: Final = None
-"""Where ``Slot.replies`` has the names of the fields by which what is under the key varies."""
-
-Pieces: TypeAlias = tuple[bytes | memoryview, ...]
+_Question: TypeAlias = bytes | tuple[bytes, tuple[str | None, ...]]
+_Values: TypeAlias = tuple[str | None, ...]
+_Pieces: TypeAlias = tuple[bytes | memoryview, ...]
 
 _TOLD: Final = re.compile(
     rb"(?P<before>.*\r\n)Age: [0-9]+\r\n(?P<status>Cache-Status: [^\r]*; ttl=)[0-9]+(?P<after>\r\n.*)",
@@ -81,10 +88,12 @@ class Manner:
         authority: the same.
     """
 
-    __slots__ = ("authority", "scheme")
+    __slots__ = ("__weakref__", "authority", "old", "scheme", "young")
 
     def __init__(self) -> None:
         self.scheme = self.authority = ""
+        self.young: dict[_Question, Reply] = {}
+        self.old: dict[_Question, Reply] = {}
 
 
 class Asked(Protocol):
@@ -99,13 +108,13 @@ class Asked(Protocol):
     def manner(self) -> Manner: ...  # noqa: D102
 
     @property
-    def conditions(self) -> tuple[str | None, ...] | None: ...  # noqa: D102
+    def conditions(self) -> _Values | None: ...  # noqa: D102
 
     def has(self, names: tuple[str, ...]) -> bool:
         """Whether the values of these fields are the client's own words, and can be told."""
         ...
 
-    def values(self, names: tuple[str, ...]) -> tuple[str | None, ...]:
+    def values(self, names: tuple[str, ...]) -> _Values:
         """Return canonical values of fields, ``names`` in lower case, as ``selecting_value`` does."""
         ...
 
@@ -114,56 +123,67 @@ class Reply:
     """One answer.
 
     Attributes:
-        stored: what it was made of.
+        stored: what it was made of; None when that is gone.
+        slot: where that is.
         status: its status code.
-        pieces: its content.
-        length: of that, bytes.
+        length: of its content, bytes.
         birth: where it stands among purges.
-        since: instant from which it is good, POSIX seconds.
-        until: instant from which it is not.
+        names: of the request fields by which what is under its key varies.
+        others: the replies to the same question by the values of these, itself among them.
+        release: the active release when it was given.
+        used: the second in which a use was recorded last.
     """
 
     __slots__ = (
-        *("birth", "length", "pieces", "since", "status", "stored", "until"),
-        *("_after", "_age", "_before", "_generated_at", "_head", "_lifetime", "_restarts", "_second", "_told", "_ttl"),
+        *("birth", "length", "names", "others", "release", "slot", "status", "stored", "used"),
+        *("_after", "_before", "_from", "_generated_at", "_lifetime", "_pieces", "_restarts", "_told", "_until"),
     )
 
-    def __init__(self, told: re.Match[bytes], stored: StoredResponse, status: int, pieces: Pieces) -> None:
-        freshness = stored.freshness
-        self.stored: Final = stored
+    def __init__(self, slot: Slot, stored: StoredResponse, status: int, pieces: _Pieces, release: object) -> None:
+        self.slot: Final = slot
+        self.stored: StoredResponse | None = stored
         self.status: Final = status
-        self.pieces: Final = pieces
         self.length: Final = sum(map(len, pieces))
         self.birth = stored.birth
-        self.since: Final = max(freshness.generated_at, stored.response_time)
-        self.until: Final = freshness.generated_at + freshness.lifetime - _LEAST_LUCK * freshness.eager
-        self._before: Final = _DATE.sub(b"", told["before"]) if freshness.restarts_age else told["before"]
-        self._told: Final = told["status"]
-        self._after: Final = told["after"]
-        self._generated_at: Final = freshness.generated_at
-        self._lifetime: Final = freshness.lifetime
-        self._restarts: Final = freshness.restarts_age
-        self._age = self._ttl = self._second = -1
-        self._head = b""
+        self.release = release
+        self.names: tuple[str, ...] = ()
+        self.others: dict[_Values, Reply] = {}
+        self.used = 0
+        self._pieces = pieces
 
-    def head(self, now: float) -> bytes:
-        """Return the head as it is to be written at ``now``, POSIX seconds."""
+    def timed(self, told: re.Match[bytes], shared: Callable[[Any], Any]) -> None:
+        """Take the head as it was written, and the numbers; ``shared`` gives one object for all that are equal."""
+        assert self.stored is not None
+        freshness = self.stored.freshness
+        before = _DATE.sub(b"", told["before"]) if freshness.restarts_age else told["before"]
+        self._before: bytes = self.stored.rendered if before == self.stored.rendered else before
+        self._told: bytes = shared(told["status"])
+        self._after: bytes = shared(told["after"])
+        self._generated_at = freshness.generated_at
+        self._lifetime: float = shared(freshness.lifetime)
+        self._from: float = shared(max(0.0, self.stored.response_time - freshness.generated_at))
+        self._until: float = shared(freshness.lifetime - _LEAST_LUCK * freshness.eager)
+        self._restarts = freshness.restarts_age
+
+    def forget(self) -> None:
+        """Let go of what it was made of, and never be good again."""
+        self.stored, self._pieces, self._before, self.others = None, (), b"", {}
+        self._generated_at = math.inf
+
+    def is_good(self, now: float) -> bool:
+        """Whether ``now``, in POSIX seconds, is within the span in which nothing would be decided anew."""
+        return self._from <= now - self._generated_at < self._until
+
+    def rendered(self, now: float) -> bytes:
+        """Return head and content as they are to be written at ``now``, POSIX seconds."""
         seconds = now - self._generated_at
-        age, ttl = int(seconds), int(self._lifetime - seconds)
         if self._restarts:
-            return self._anew(int(now), ttl)
-        if age != self._age or ttl != self._ttl:
-            self._age, self._ttl = age, ttl
-            self._head = b"%bAge: %d\r\n%b%d%b" % (self._before, age, self._told, ttl, self._after)
-        return self._head
-
-    def _anew(self, second: int, ttl: int) -> bytes:
-        """Return a head by which the time of its clients runs from now."""
-        if second != self._second or ttl != self._ttl:
-            self._second, self._ttl = second, ttl
-            date = format_http_date(second).encode("ascii")
-            self._head = b"%bDate: %b\r\nAge: 0\r\n%b%d%b" % (self._before, date, self._told, ttl, self._after)
-        return self._head
+            age, date = 0, b"Date: %b\r\n" % format_http_date(now).encode("ascii")
+        else:
+            age, date = int(seconds), b""
+        told, ttl = self._told, int(self._lifetime - seconds)
+        head = b"%b%bAge: %d\r\n%b%d%b" % (self._before, date, age, told, ttl, self._after)
+        return b"".join((head, *self._pieces))
 
     def cache_status(self, now: float) -> str:
         """Return this cache's member of Cache-Status at ``now``."""
@@ -172,18 +192,18 @@ class Reply:
 
 
 class Replies:
-    """The replies of one process, and the routes to them."""
+    """The replies of one process, and the questions that lead to them."""
 
     def __init__(self, store: Tiers, ledger: Ledger, clock: Callable[[], float]) -> None:
         """``clock`` gives POSIX seconds."""
-        self._slot_now: Final = store.slot_now
-        self._charge: Final = store.charge
+        self._store: Final = store
+        self._use: Final = store.use
         self._ledger: Final = ledger
-        self._release = ledger.release
         self.clock: Final = clock
         self._manners: dict[tuple[object, ...], Manner] = {}
-        self._young: dict[tuple[Manner, bytes], CacheKey] = {}
-        self._old: dict[tuple[Manner, bytes], CacheKey] = {}
+        self._asking: Final[WeakSet[Manner]] = WeakSet()  # whoever still asks in a manner that was dropped, too
+        self._questions = 0
+        self._words: dict[object, object] = {}
 
     def manner(self, facts: tuple[object, ...]) -> Manner:
         """Return the manner of requests with these facts, which are all that count beside line, conditions and Vary."""
@@ -192,83 +212,98 @@ class Replies:
             if len(self._manners) >= _MOST_MANNERS:
                 self._manners.clear()
             manner = self._manners[facts] = Manner()
+            self._asking.add(manner)
         return manner
 
     def find(self, asked: Asked, line: bytes, now: float) -> Reply | None:
         """Return the answer to a request with this request line, CRLF included, if it is known and still good."""
+        question = line if asked.conditions is None else (line, asked.conditions)
+        reply = asked.manner.young.get(question) or self._revived(asked.manner, question)
+        if reply is not None and reply.names:
+            reply = reply.others.get(asked.values(reply.names))
+        if reply is None or not reply.is_good(now):
+            return None
         ledger = self._ledger
-        if ledger.release is not self._release:
-            self._compare_release()
-        route = (asked.manner, line)
-        key = self._young.get(route) or self._revived(route)
-        slot = None if key is None else self._slot_now(key)
-        if slot is None or slot.replies is None:
+        if reply.release is not ledger.release and reply.release != ledger.release:
             return None
-        reply: Reply | None = slot.replies.get(_question(asked, line, slot.replies[_NAMES]))
-        if reply is None or not reply.since <= now < reply.until:
+        if not (ledger.is_current(reply.birth) or self._survives(reply)):
             return None
-        return reply if ledger.is_current(reply.birth) or self._survives(reply) else None
+        if reply.used != (second := int(now)):
+            reply.used = second
+            self._use(reply.slot)
+        return reply
 
     def learn(self, asked: Asked, line: bytes, delivery: Delivery, head: bytes) -> None:
         """Remember an answer that the engine gave just now, ``head`` being how it was written; or leave it."""
-        told = _told(delivery, head)
-        if told is None:
-            return
-        key, stored = CacheKey(delivery.exchange.key), delivery.exchange.stored
-        slot = self._slot_now(key)
-        if slot is None or stored is None or not any(each is stored for each in slot.responses):
+        told, stored = _told(delivery, head), delivery.exchange.stored
+        slot = None if told is None else self._store.slot_now(CacheKey(delivery.exchange.key))
+        if slot is None or told is None or stored is None or not any(each is stored for each in slot.responses):
             return
         names = _names(slot)
         if not asked.has(names):
             return
-        if slot.replies is None or len(slot.replies) > _MOST_REPLIES:
-            self._charge(slot, -slot.charged)
-            slot.replies = {_NAMES: names}
-        reply = Reply(told, stored, delivery.head.status, delivery.pieces or ())
-        slot.replies[_question(asked, line, names)] = reply
-        if self._charge(slot, _PER_REPLY + len(head)):
+        if slot.replies is None or len(slot.replies) >= _MOST_REPLIES:
+            self._store.forget_replies(slot)
+            slot.replies = []
+        reply = Reply(slot, stored, delivery.head.status, _content(delivery, stored), self._ledger.release)
+        reply.timed(told, self._shared)
+        slot.replies.append(reply)
+        if self._store.charge(slot, _PER_REPLY + len(head)):
+            self._note(asked, line, reply, names)
             asked.manner.scheme = delivery.exchange.request.head.scheme
             asked.manner.authority = delivery.exchange.request.head.authority
-            self._note((asked.manner, line), key)
 
     def _survives(self, reply: Reply) -> bool:
         """Whether no purge has hit a reply since it was looked at last; then it begins anew from here."""
         ledger, stored = self._ledger, reply.stored
-        if ledger.sequence - stored.birth.sequence > _MOST_PURGES:
+        if stored is None or ledger.sequence - stored.birth.sequence > _MOST_PURGES:
             return False
         if ledger.verdict_of(reply.birth, stored.uri, stored.tags) is not Verdict.VALID:
             return False
-        if reply.birth.sequence < ledger.sequence:
+        if reply.birth.sequence <= ledger.sequence:
             reply.birth = ledger.birth()
         return True
 
-    def _revived(self, route: tuple[Manner, bytes]) -> CacheKey | None:
-        key = self._old.pop(route, None)
-        if key is not None:
-            self._note(route, key)
-        return key
+    def _note(self, asked: Asked, line: bytes, reply: Reply, names: tuple[str, ...]) -> None:
+        """Let a question lead to a reply, or to one of several that tell each other apart."""
+        young = asked.manner.young
+        question = line if asked.conditions is None else (line, asked.conditions)
+        if names:
+            known = young.get(question)
+            reply.names = names
+            is_beside = known is not None and known.stored is not None and known.slot is reply.slot
+            reply.others = known.others if known is not None and is_beside else {}
+            reply.others[asked.values(names)] = reply
+        self._questions += question not in young
+        young[question] = reply
+        if self._questions >= _MOST_QUESTIONS:
+            self._questions = 0
+            for manner in self._asking:
+                manner.young, manner.old = {}, manner.young
 
-    def _note(self, route: tuple[Manner, bytes], key: CacheKey) -> None:
-        self._young[route] = key
-        if len(self._young) >= _MOST_ROUTES:
-            self._young, self._old = {}, self._young
+    def _revived(self, manner: Manner, question: _Question) -> Reply | None:
+        reply = manner.old.pop(question, None)
+        if reply is None or reply.stored is None:
+            return None
+        manner.young[question] = reply
+        self._questions += 1
+        return reply
 
-    def _compare_release(self) -> None:
-        """Keys may have the name of the active release in them, so with another one no route leads anywhere."""
-        known, self._release = self._release, self._ledger.release
-        if self._release != known:
-            self._young, self._old = {}, {}
-
-
-def _question(asked: Asked, line: bytes, names: tuple[str, ...]) -> object:
-    """Return what tells the replies under a key apart. GET is the usual method: the other is HEAD."""
-    if not names and asked.conditions is None and line.startswith(b"G"):
-        return asked.manner
-    return asked.manner, line[:1], asked.conditions, asked.values(names)
+    def _shared(self, word: Any) -> Any:
+        """Return one object for all words or numbers that are equal."""
+        if len(self._words) >= _MOST_WORDS:
+            self._words.clear()
+        return self._words.setdefault(word, word)
 
 
 def _names(slot: Slot) -> tuple[str, ...]:
     return tuple(sorted({name for stored in slot.responses for name in stored.selecting.names}))
+
+
+def _content(delivery: Delivery, stored: StoredResponse) -> tuple[bytes | memoryview, ...]:
+    """Return the content of a delivery; where that is all that is stored, the very chunks."""
+    chunks, pieces = stored.body.local, delivery.pieces or ()
+    return chunks if chunks is not None and sum(map(len, pieces)) == stored.body.size else pieces
 
 
 def _told(delivery: Delivery, head: bytes) -> re.Match[bytes] | None:

@@ -34,16 +34,15 @@ class LocalLedger:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.release = NO_RELEASE
-        self._epoch = secrets.token_bytes(16)
+        self._position = Birth(secrets.token_bytes(16), 0)
         self._index: Final = PurgeIndex(capacity)
-        self._sequence = 0
         self._worker: Final = f"{socket.gethostname()}:{os.getpid()}"
         self._ordered: OrderedDict[str, tuple[int, tuple[Selector, ...]]] = OrderedDict()
 
     @property
     def sequence(self) -> int:
         """Number of purges and activations so far."""
-        return self._sequence
+        return self._position.sequence
 
     @property
     def last_hard(self) -> int:
@@ -57,11 +56,12 @@ class LocalLedger:
 
     def birth(self) -> Birth:
         """Return the position now."""
-        return Birth(self._epoch, self._sequence)
+        return self._position
 
     def is_current(self, birth: Birth) -> bool:
         """Whether there was no purge since."""
-        return birth.sequence == self._sequence and birth.epoch == self._epoch and birth.epoch != b""
+        position = self._position
+        return (birth is position or birth == position) and position.epoch != b""
 
     def verdict(self, response: StoredResponse) -> Verdict:
         """Return whether a stored response survives every purge so far."""
@@ -70,7 +70,7 @@ class LocalLedger:
 
     def verdict_of(self, birth: Birth, uri: str, tags: Iterable[str] = ()) -> Verdict:
         """As ``verdict``, for a response that is still on its way."""
-        if birth.epoch != self._epoch or not birth.epoch:
+        if birth.epoch != self._position.epoch or not birth.epoch:
             return Verdict.UNPROVEN
         return self._index.verdict(birth.sequence, uri, tags if isinstance(tags, frozenset) else frozenset(tags))
 
@@ -85,24 +85,25 @@ class LocalLedger:
         ordered = tuple(dict.fromkeys(selectors))
         if not 1 <= len(ordered) <= MAX_SELECTORS:
             raise ClientError(400, f"a purge takes 1 to {MAX_SELECTORS} selectors")
-        if not self._epoch:
+        if not self._position.epoch:
             return _REPLACED
         known = self._ordered.get(idempotency_key) if idempotency_key else None
         if known is None:
-            self._sequence += 1
-            self._index.note(self._sequence, ordered)
+            self._move()
+            self._index.note(self.sequence, ordered)
             self._remember(idempotency_key, ordered)
-            return self._receipt(self._sequence)
+            return self._receipt(self.sequence)
         if known[1] != ordered:
             raise ClientError(422, "this idempotency key was used for other selectors")
         return self._receipt(known[0])
 
     async def activate(self, name: str, *, held: bool = False, patience: float | None = None) -> Receipt:
         """Let a release be the active one at once. Raises ``ClientError`` (400) for what cannot be a name."""
-        release = self.release.then(name, held=held, sequence=self._sequence + 1)
-        if not self._epoch:
+        release = self.release.then(name, held=held, sequence=self.sequence + 1)
+        if not self._position.epoch:
             return _REPLACED
-        self.release, self._sequence = release, release.sequence
+        self.release = release
+        self._move()
         return self._receipt(release.sequence)
 
     async def invalidate(self, selectors: Sequence[Selector]) -> None:
@@ -116,20 +117,23 @@ class LocalLedger:
 
     async def catch_up(self, sequence: int) -> bool:
         """Return whether there was such a purge."""
-        return self._sequence >= sequence
+        return self.sequence >= sequence
 
     def retire(self) -> None:
         """A successor takes over, whose purges are not heard here: all that was stored so far is unproven."""
-        self._epoch = b""
+        self._position = Birth(b"", self.sequence)
 
     async def close(self) -> None:
         """Nothing to leave."""
 
+    def _move(self) -> None:
+        self._position = Birth(self._position.epoch, self.sequence + 1)
+
     def _remember(self, key: str, ordered: tuple[Selector, ...]) -> None:
         if key:
-            self._ordered[key] = self._sequence, ordered
+            self._ordered[key] = self.sequence, ordered
             if len(self._ordered) > _MAX_KEYS:
                 self._ordered.popitem(last=False)
 
     def _receipt(self, sequence: int) -> Receipt:
-        return Receipt(State.CONFIRMED, sequence, self._epoch, (WorkerReceipt(self._worker, True, 0.0),), 0.0)
+        return Receipt(State.CONFIRMED, sequence, self._position.epoch, (WorkerReceipt(self._worker, True, 0.0),), 0.0)

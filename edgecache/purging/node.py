@@ -128,6 +128,7 @@ class Node:
         self.applied = 0
         self.lease_until = -math.inf
         self.release = self.known = NO_RELEASE
+        self._born = Birth(b"", 0)
         self.members: Mapping[str, Member] = {}
         self._longest: Final = self.timing.lease + extra
         self._index: Final = PurgeIndex(capacity)
@@ -148,7 +149,10 @@ class Node:
 
     def birth(self) -> Birth:
         """Return the position to stamp a response with, before its origin request is sent."""
-        return Birth(self.epoch, self.applied)
+        born = self._born
+        if born.sequence != self.applied or born.epoch != self.epoch:
+            born = self._born = Birth(self.epoch, self.applied)
+        return born
 
     def leased(self, now: float, extra: float = 0.0) -> bool:
         """Whether what is known suffices to serve by; ``extra`` as a rule allows, at most what was declared."""
@@ -161,7 +165,8 @@ class Node:
 
     def is_current(self, birth: Birth) -> bool:
         """Whether nothing was purged since ``birth``, and nothing is being purged, as far as is known here."""
-        return birth.sequence == self.applied and birth.epoch == self.epoch and birth.epoch != b"" and not self._ordered
+        position = self.birth()
+        return (birth is position or birth == position) and position.epoch != b"" and not self._ordered
 
     def verdict(self, birth: Birth, uri: str, tags: AbstractSet[str], checked: int = 0) -> Verdict:
         """Return whether a response survives the purges known here, lease or no lease.

@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 from edgecache.semantics.stored import CacheKey, StoredResponse
 
-__all__ = ["Eviction", "FillLock", "LocalStore", "Slot", "Store", "StoreStatistics", "Tiers"]
+__all__ = ["Eviction", "FillLock", "Kept", "LocalStore", "Slot", "Store", "StoreStatistics", "Tiers"]
 
 
 class Eviction(enum.StrEnum):
@@ -38,13 +38,22 @@ class Eviction(enum.StrEnum):
     S3FIFO = "s3fifo"
 
 
+class Kept(Protocol):
+    """What is kept beside stored responses, as it was made of them."""
+
+    def forget(self) -> None:
+        """Let go of them, and be of no use any more."""
+        ...
+
+
 class Slot:
     """What is under one key of a store in memory, as it is now; it stays the key's while anything is under it.
 
     Attributes:
         responses: newest first; empty when nothing is under the key any more.
-        replies: what whoever answers from here remembers about exactly these responses, and has ``charge``d; None
-            whenever they change. So it is set in the same step in which the slot was looked up, never later.
+        replies: what whoever answers from here remembers about exactly these responses, and has ``charge``d. It is
+            told to ``forget``, and this is None, whenever they change. So it is set in the same step in which the slot
+            was looked up, never later.
         charged: what was charged for ``replies``, bytes.
         older, newer, uses, rank: its place in the order of eviction, whose they are alone.
     """
@@ -56,7 +65,7 @@ class Slot:
 
     def __init__(self) -> None:
         self.responses: tuple[StoredResponse, ...] = ()
-        self.replies: dict[Any, Any] | None = None
+        self.replies: list[Kept] | None = None
         self.charged = 0
         self.uses = 0
         self.rank = 0
@@ -124,6 +133,14 @@ class LocalStore(Store, Protocol):
         """
         ...
 
+    def use(self, slot: Slot) -> None:
+        """Count a use of a slot that is there, which was found another way."""
+        ...
+
+    def forget_replies(self, slot: Slot) -> None:
+        """Let the replies of a slot be gone, and what was charged for them."""
+        ...
+
     def lookup_now(self, key: CacheKey) -> tuple[StoredResponse, ...]:
         """As ``lookup``."""
         ...
@@ -165,6 +182,16 @@ class Tiers(Protocol):
     @property
     def charge(self) -> Callable[[Slot, int], bool]:
         """As ``LocalStore.charge``."""
+        ...
+
+    @property
+    def use(self) -> Callable[[Slot], None]:
+        """As ``LocalStore.use``."""
+        ...
+
+    @property
+    def forget_replies(self) -> Callable[[Slot], None]:
+        """As ``LocalStore.forget_replies``."""
         ...
 
     def keep_now(self, response: StoredResponse) -> bool:

@@ -75,6 +75,10 @@ class Order(Protocol):
         """Return a function that finds a key's slot and counts it as a use, in one call."""
         ...
 
+    def use(self, slot: Slot) -> None:
+        """Count a use of a slot that was found another way."""
+        ...
+
     def add(self, slot: Slot, key: CacheKey) -> None:
         """A slot is new."""
         ...
@@ -119,6 +123,9 @@ class _Stored:
             return shards[hash(key) & mask].get(key)
 
         return find
+
+    def use(self, slot: Slot) -> None:
+        """A use is nothing."""
 
     def add(self, slot: Slot, key: CacheKey) -> None:
         """It is the youngest."""
@@ -169,6 +176,10 @@ class _Used(_Stored):
 
         return find
 
+    def use(self, slot: Slot) -> None:
+        """A use makes a slot the youngest."""
+        self.renew(slot)
+
 
 class _Counted(_Stored):
     """What LFU and S3-FIFO have in common: uses are counted."""
@@ -184,6 +195,10 @@ class _Counted(_Stored):
             return slot
 
         return find
+
+    def use(self, slot: Slot) -> None:
+        """A use is a number."""
+        slot.uses += 1
 
     def renew(self, slot: Slot) -> None:
         """It stays where it is: whoever asked for it has been counted."""

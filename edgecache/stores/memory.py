@@ -74,6 +74,7 @@ class MemoryStore:
         self._shards: Final[list[dict[CacheKey, Slot]]] = [{} for _ in range(SHARDS)]
         self._order: Final = order_of(eviction, max_bytes)
         self.slot_now: Final = self._order.finder(self._shards)
+        self.use: Final = self._order.use
         self._max_bytes = max_bytes
         self._budget: Final = max_bytes - self._order.bytes
         self._max_variants = max_variants
@@ -131,12 +132,20 @@ class MemoryStore:
         That is so where the slot is no longer stored, and where its replies would take more than one response may.
         """
         if not slot.responses or slot.charged + size > self._max_weight:
-            self._forget_replies(slot)
+            self.forget_replies(slot)
             return False
         slot.charged += size
         self._resize(slot, size)
         self._shrink()
         return slot.charged > 0
+
+    def forget_replies(self, slot: Slot) -> None:
+        """Let the replies of a slot be gone, and what was charged for them."""
+        for reply in slot.replies or ():
+            reply.forget()
+        if slot.charged:
+            self._resize(slot, -slot.charged)
+        slot.replies, slot.charged = None, 0
 
     def put_now(self, response: StoredResponse) -> bool:
         """Store ``response`` in place of the one with equal selecting values; False when it is refused.
@@ -235,7 +244,7 @@ class MemoryStore:
         return response.body.local is None or weigh(response) + self._census.most(response) > self._max_weight
 
     def _put_in(self, slot: Slot, response: StoredResponse) -> None:
-        self._forget_replies(slot)
+        self.forget_replies(slot)
         slot.responses = (response, *slot.responses)
         self._census.add(response)
         self._resize(slot, weigh(response))
@@ -254,7 +263,7 @@ class MemoryStore:
 
     def _take_out(self, slot: Slot, index: int) -> int:
         """Remove one response, and return what it weighed; its slot keeps its place in the order."""
-        self._forget_replies(slot)
+        self.forget_replies(slot)
         responses = list(slot.responses)
         gone = responses.pop(index)
         slot.responses = tuple(responses)
@@ -268,11 +277,6 @@ class MemoryStore:
         if slot is not None and not slot.responses:
             del self._shards[hash(key) % SHARDS][key]
             self._order.remove(slot)
-
-    def _forget_replies(self, slot: Slot) -> None:
-        if slot.charged:
-            self._resize(slot, -slot.charged)
-        slot.replies, slot.charged = None, 0
 
     def _resize(self, slot: Slot, by: int) -> None:
         self._bytes += by

@@ -63,6 +63,8 @@ class TieredStore:
         self.shared: Final = shared
         self.slot_now: Final = memory.slot_now
         self.charge: Final = memory.charge
+        self.use: Final = memory.use
+        self.forget_replies: Final = memory.forget_replies
         self._behind: Final = behind
         self._failed: Final = failed
         self._lookups: dict[CacheKey, asyncio.Task[tuple[StoredResponse, ...]]] = {}

@@ -222,11 +222,21 @@ REPLIES: Final = 100
 """What a slot's replies are charged with below, bytes."""
 
 
+class Kept:
+    """Something that was made of stored responses."""
+
+    forgotten = False
+
+    def forget(self) -> None:
+        assert not self.forgotten
+        self.forgotten = True
+
+
 def with_replies(store: LocalStore, wanted: CacheKey) -> Slot:
     """Return the slot of a key, with something remembered about what is under it."""
     slot = store.slot_now(wanted)
     assert slot is not None
-    slot.replies = {"to": "anybody"}
+    slot.replies = [Kept()]
     assert store.charge(slot, REPLIES)
     return slot
 
@@ -277,16 +287,19 @@ class LocalStoreContract(StoreContract):
         store.put_now(response("b"))
         store.lookup_now(key("a"))
         assert store.slot_now(key("a")) is slot
-        assert slot.replies == {"to": "anybody"}
+        assert slot.replies is not None
+        assert [reply.forgotten for reply in slot.replies] == [False]
 
     @pytest.mark.parametrize("change", CHANGES)
     async def test_replies_are_gone_when_anything_changes(self, store: LocalStore, change: str) -> None:
         store.put_now(variant("de"))
         (stored,) = store.lookup_now(key("a"))
         old = with_replies(store, key("a"))
+        (reply,) = old.replies or ()
         CHANGES[change](store, stored)
         slot = store.slot_now(key("a"))
         assert old.replies is None
+        assert reply.forgotten
         assert slot is None or slot.replies is None
         store.remove_key_now(key("a"))
         assert store.statistics().bytes == 0
@@ -310,7 +323,7 @@ class LocalStoreContract(StoreContract):
         evictions = store.statistics().evictions
         slot = store.slot_now(key(str(number - 1)))
         assert slot is not None
-        slot.replies = {}
+        slot.replies = []
         assert store.charge(slot, BUDGET // 4)
         assert store.statistics().bytes <= BUDGET
         assert store.statistics().evictions > evictions
@@ -341,7 +354,7 @@ class LocalStoreContract(StoreContract):
         gone = with_replies(store, key("a"))
         await store.clear()
         assert (gone.responses, gone.replies) == ((), None)
-        gone.replies = {}
+        gone.replies = []
         assert not store.charge(gone, REPLIES)
         assert gone.replies is None
         assert store.statistics().bytes == 0

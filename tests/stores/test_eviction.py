@@ -229,7 +229,7 @@ class Storing(RuleBasedStateMachine):
         if self.charges[key(name)] > self.BUDGET * MAX_SHARE:
             del self.charges[key(name)]
         self.shrink()
-        slot.replies = {}
+        slot.replies = []
         assert self.store.charge(slot, size) == (key(name) in self.charges)
 
     @rule(target=seen, old=consumes(seen), language=st.sampled_from(["de", "en", None]), grows=st.booleans())

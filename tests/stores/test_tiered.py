@@ -215,7 +215,7 @@ async def test_slots_are_those_of_memory(tiers: TieredStore) -> None:
     slot = tiers.slot_now(key("a"))
     assert slot is not None
     assert slot.responses is tiers.lookup_now(key("a"))
-    slot.replies = {}
+    slot.replies = []
     assert tiers.charge(slot, 100)
     tiers.restate_now(slot.responses[0], response(status=203))
     assert slot.replies is None
