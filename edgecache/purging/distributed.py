@@ -156,14 +156,10 @@ class DistributedLedger:
 
     def is_current(self, birth: Birth) -> bool:
         """Whether what was born there may be served, whatever it is: there was no purge since, and there is a lease."""
-        node = self._node
-        return node.is_current(birth) and node.leased(self._clock())
+        return self._node.is_current(birth) and self._node.leased(self._clock())
 
     def verdict(self, response: StoredResponse, *, checked: int = 0, extra: float = 0.0) -> Verdict:
-        """Return whether a stored response may be served, as far as purges are concerned.
-
-        ``checked`` is the ``sequence`` at which it was last found ``VALID``: then only newer purges are tested.
-        """
+        """Return whether it may be served. ``checked``: the ``sequence`` at which it was last found ``VALID``."""
         return self.verdict_of(response.birth, response.uri, response.tags, checked=checked, extra=extra)
 
     def verdict_of(
