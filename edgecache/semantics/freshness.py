@@ -136,7 +136,8 @@ def assess(
     must_validate = directives.no_cache and not policy.unsafe_ignore_no_cache
     is_success = 200 <= head.status < 300
     is_of_release = policy.by_release and head.status < 400
-    slides_until = policy.sliding_max if policy.max_ttl is None else min(policy.sliding_max, policy.max_ttl)
+    sliding = policy.sliding if is_success and lifetime > 0 and not must_validate else 0.0
+    slides_for = policy.sliding_max if policy.max_ttl is None else min(policy.sliding_max, policy.max_ttl)
     return Freshness(
         generated_at=response_time - initial_age,
         lifetime=lifetime,
@@ -151,8 +152,8 @@ def assess(
         if_gone=windows.if_gone if is_success and not policy.by_release else 0.0,
         # A part is not refreshed ahead of time: what is fetched then is the whole.
         eager=policy.early * max(_LEAST_FETCH, response_time - request_time) * (head.status != 206),
-        sliding=policy.sliding if is_success and lifetime > 0 and not must_validate else 0.0,
-        slides_until=initial_age + slides_until,
+        sliding=sliding,
+        slides_until=initial_age + slides_for if sliding else 0.0,
         restarts_age=presenting.restarts(head.status, head.fields, policy),
     )
 

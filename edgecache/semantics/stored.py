@@ -19,7 +19,7 @@ Invariants
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NewType, Protocol
 
@@ -201,7 +201,7 @@ class StoredResponse:
 
     key: CacheKey
     status: int
-    fields: tuple[Pair, ...]
+    fields: Sequence[Pair]
     body: Body
     freshness: Freshness
     birth: Birth = field(compare=False)

@@ -28,16 +28,14 @@ Called by the engine, on one event loop; there are no locks because there is no 
 
 from __future__ import annotations
 
-import operator
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 from edgecache.semantics.policy import DEFAULT
 from edgecache.semantics.stored import CacheKey, StoredResponse
 from edgecache.stores.base import Eviction, Slot, StoreStatistics
 from edgecache.stores.census import Census, Tally
+from edgecache.stores.compact import Compactor
 from edgecache.stores.eviction import order_of
 from edgecache.stores.weights import weigh
 
@@ -80,6 +78,7 @@ class MemoryStore:
         self._max_variants = max_variants
         self._max_weight = int(max_bytes * max_share)
         self._census: Final = Census()
+        self._compactor: Final = Compactor()
         self._bytes = 0
         self._responses = 0
         self._evictions = 0
@@ -152,7 +151,7 @@ class MemoryStore:
 
         Refused is what is too large, and a body that is not in this process's memory.
         """
-        response = _with_shared_words(response)
+        response = self._compactor.compacted(response)
         slot = self._slot(response.key)
         if slot is not None:
             self._take_out_equal(slot, response)
@@ -292,14 +291,3 @@ class MemoryStore:
             if not slot.responses:
                 del self._shards[hash(key) % SHARDS][key]
                 self._order.evicted(slot, key, size)
-
-
-def _with_shared_words(response: StoredResponse) -> StoredResponse:
-    """Return an equal response whose field names and tags are interned; the same one when they are already."""
-    fields = tuple((sys.intern(str(name)), value) for name, value in response.fields)
-    tags = [sys.intern(str(tag)) for tag in response.tags]
-    if all(map(operator.is_, tags, response.tags)) and all(
-        new is old for (new, _), (old, _) in zip(fields, response.fields, strict=True)
-    ):
-        return response
-    return replace(response, fields=fields, tags=frozenset(tags))

@@ -29,40 +29,42 @@ Called by ``stores.memory`` and ``stores.eviction``.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from typing import Final
 
+from edgecache.http.field_lines import FieldLines
 from edgecache.semantics.stored import StoredResponse
 from edgecache.stores.base import Slot
 
 __all__ = ["weigh", "weight_of"]
 
-_PER_RESPONSE: Final = 1000
-"""The objects every stored response is made of, its numbers, and its place in the index, bytes."""
+_PER_RESPONSE: Final = 900
+"""The objects every stored response is made of, its numbers, and its place in the table and in the order, bytes."""
 
-_PER_FIELD: Final = 116
-"""A pair, its place in the tuple, and the header of its value's string; the name is shared."""
+_PER_FIELD: Final = 72
+"""A pair and its place in the tuple, where fields are kept as pairs."""
 
 _PER_STRING: Final = 57
 """Header and rounding of one string."""
 
-_PER_CHUNK: Final = 68
+_PER_CHUNK: Final = 48
 """Header, rounding and place in the tuple of one chunk of a body."""
 
-_PER_SELECTING: Final = 96
-"""The two tuples of selecting fields, when there are any."""
+_PER_SELECTING: Final = 144
+"""Selecting fields and their two tuples, when there are any."""
 
 
 def weigh(response: StoredResponse) -> int:
     """Return what ``response`` costs in memory while it is stored, bytes."""
     weight = _PER_RESPONSE + response.body.size + _PER_CHUNK * len(response.body.local or ())
-    weight += len(response.rendered) + len(response.key) + sys.getsizeof(response.tags) + _strings(response.tags)
+    weight += len(response.rendered) + len(response.key) + _fields(response)
+    validators, selecting = response.validators, response.selecting
+    weight += _string(validators.etag) + _string(validators.last_modified)
     if response.uri is not response.key:
-        weight += _PER_STRING + len(response.uri)
-    for name, value in response.fields:
-        weight += _PER_FIELD + len(name) + len(value)
-    if response.selecting.names:
-        weight += _PER_SELECTING + _strings(response.selecting.names) + _strings(response.selecting.values)
+        weight += _string(response.uri)
+    if response.tags:
+        weight += sys.getsizeof(response.tags) + sum(map(_string, response.tags))
+    if selecting.names:
+        weight += _PER_SELECTING + sum(map(_string, selecting.names)) + sum(map(_string, selecting.values))
     return weight
 
 
@@ -71,5 +73,12 @@ def weight_of(slot: Slot) -> int:
     return sum(map(weigh, slot.responses)) + slot.charged
 
 
-def _strings(texts: Iterable[str | None]) -> int:
-    return sum(_PER_STRING + len(text or "") for text in texts)
+def _fields(response: StoredResponse) -> int:
+    fields = response.fields
+    if isinstance(fields, FieldLines):
+        return 0 if fields.lines is response.rendered else _PER_STRING + len(fields.lines)
+    return sum(_PER_FIELD + _string(name) + _string(value) for name, value in fields)
+
+
+def _string(text: str | None) -> int:
+    return 0 if text is None else _PER_STRING + len(text)

@@ -13,13 +13,22 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from edgecache.semantics.stored import CacheKey, Selecting, StoredResponse
 from edgecache.stores.base import Eviction
 from edgecache.stores.census import Census, Tally, authority_of
+from edgecache.stores.compact import Compactor
 from edgecache.stores.eviction import Ghosts, order_of
 from edgecache.stores.memory import MAX_SHARE, MemoryStore
 from edgecache.stores.weights import weigh
 from tests.stores.contract import every_key, key, response, variant
 from tests.stores.orders import MODELS
 
-SIZE = weigh(response("x"))
+COMPACTOR = Compactor()
+
+
+def weighed(stored: StoredResponse) -> int:
+    """What it weighs once it is stored."""
+    return weigh(COMPACTOR.compacted(stored))
+
+
+SIZE = weighed(response("x"))
 TAGGED = Census.most(response("x"))
 NAMES = "0123456789abcdefghij"
 ROOM = len(NAMES)
@@ -164,12 +173,12 @@ class Storing(RuleBasedStateMachine):
         return [r for responses in self.model.values() for r in responses]
 
     def weight(self, k: CacheKey) -> int:
-        return sum(map(weigh, self.model[k])) + self.charges.get(k, 0)
+        return sum(map(weighed, self.model[k])) + self.charges.get(k, 0)
 
     def shrink(self) -> None:
         while self.total() > self.room:
             victim = self.order.victim(self.weight)
-            size = weigh(self.model[victim][-1])
+            size = weighed(self.model[victim][-1])
             self.change(victim, self.model[victim][:-1])
             self.evictions += 1
             if not self.model[victim]:
@@ -180,14 +189,14 @@ class Storing(RuleBasedStateMachine):
         census = Census()
         for each in self.everything():
             census.add(each)
-        return census.bytes + sum(map(weigh, self.everything())) + sum(self.charges.values())
+        return census.bytes + sum(map(weighed, self.everything())) + sum(self.charges.values())
 
     def model_put(self, new: StoredResponse) -> bool:
         is_there = new.key in self.model
         others = [r for r in self.under(new.key) if r.selecting != new.selecting]
         if is_there and others != self.under(new.key):
             self.change(new.key, others)
-        if weigh(new) + Census.most(new) > self.BUDGET * MAX_SHARE:
+        if weighed(new) + Census.most(new) > self.BUDGET * MAX_SHARE:
             self.drop_if_empty(new.key)
             return False
         (self.order.renew if is_there else self.order.add)(new.key)

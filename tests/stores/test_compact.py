@@ -1,0 +1,85 @@
+"""A compacted response is the response, in less memory."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+
+from edgecache.http.field_lines import FieldLines
+from edgecache.http.message import fields_of, render_fields, render_status_line
+from edgecache.semantics.stored import Birth, Freshness, Selecting, StoredResponse, Validators
+from edgecache.stores.compact import Compactor
+from tests.stores.contract import key, response, variant
+
+
+def copied(number: float) -> float:
+    return float(str(number))
+
+
+def one_of_many(name: str) -> StoredResponse:
+    """Return a response whose parts are objects of its own."""
+    lasting = {one.name: copied(60.5) for one in fields(Freshness) if one.type == "float"}
+    made = response(
+        name,
+        freshness=Freshness(**lasting),  # type: ignore[arg-type]
+        birth=Birth(b"epoch", 7),
+        selecting=Selecting(("".join(["accept-", "language"]),), ("".join(["d", "e"]),)),
+        tags=frozenset({"".join(["product", ":1"])}),
+        validators=Validators('"v1"', "".join(["Mon, 23 Nov 2026 00:00:00", " GMT"])),
+    )
+    return replace(made, rendered=render_status_line(made.status) + render_fields(made.fields))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        response(),
+        variant(None),
+        one_of_many("a"),
+        response(tags=frozenset()),
+        response(rendered=b""),
+        response(fields=()),
+        response(fields=tuple(fields_of([("X-Thing", "1")]).items())),
+        response(fields=(("No: field", "line\r\n"), ("\u0100", ""))),
+        response(validators=Validators()),
+    ],
+)
+def test_it_is_equal_and_stays_so(given: StoredResponse) -> None:
+    compactor = Compactor()
+    made = compactor.compacted(given)
+    for one in fields(StoredResponse):
+        assert getattr(made, one.name) == getattr(given, one.name)
+    assert made == given
+    assert compactor.compacted(made) == given
+    assert compactor.compacted(made).fields is made.fields
+    assert made.body is given.body
+
+
+def test_what_is_in_common_is_kept_once() -> None:
+    compactor = Compactor()
+    a, b = (compactor.compacted(one_of_many(name)) for name in "ab")
+    for one in fields(Freshness):
+        if one.name != "generated_at":
+            assert getattr(a.freshness, one.name) is getattr(b.freshness, one.name), one.name
+    assert a.birth is b.birth
+    assert a.selecting is b.selecting
+    assert a.validators.last_modified is b.validators.last_modified
+    assert min(a.tags) is min(b.tags)
+
+
+def test_fields_are_kept_as_the_head_that_is_there_anyway() -> None:
+    made = Compactor().compacted(one_of_many("a"))
+    assert isinstance(made.fields, FieldLines)
+    assert made.fields.lines is made.rendered
+
+
+def test_what_never_repeats_makes_it_forget() -> None:
+    compactor = Compactor()
+    for number in range(5000):
+        birth = Birth(b"epoch", number)
+        lifetime = Freshness(0.0, lifetime=float(number))
+        made = compactor.compacted(response("a", key=key("a"), birth=birth, freshness=lifetime))
+        assert (made.birth, made.freshness) == (birth, lifetime)
+    known = (compactor._births, compactor._numbers, compactor._texts, compactor._selecting)
+    assert all(len(each) <= 1024 for each in known)
