@@ -78,9 +78,15 @@ def latency_table(cases: dict[str, Any]) -> list[list[str]]:
         for server, found in case["servers"].items():
             if rounds := found["latencies"]:
                 middle = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
-                numbers = [f"{middle[key]:.2f}" for key in ("p50", "p99", "p999", "late")]
+                numbers = [f"{middle[key]:.2f}" for key in ("p50", "p99", "p999", "late")] + [
+                    f"{middle['answered']:.1%}"
+                ]
                 rows.append([name, server, f"{middle['rate']:.0f}", *numbers])
-    return [["case", "server", "requests/s", "p50 ms", "p99 ms", "p99.9 ms", "client late ms"], *rows] if rows else []
+    return (
+        [["case", "server", "requests/s", "p50 ms", "p99 ms", "p99.9 ms", "client late ms", "answered"], *rows]
+        if rows
+        else []
+    )
 
 
 def _memory_table(cases: dict[str, Any]) -> list[list[str]]:
