@@ -72,7 +72,7 @@ CASES: Final[dict[str, Case]] = {
     "access-log": Case(prose="hit, 1 KiB, each a line in a log", access_log=True),
     "redis": Case(
         prose="1 KiB, in Redis and not in memory",
-        workload=Workload(skew=-1),
+        workload=Workload(skew=-1, objects=3_000),
         memory=_MIB,
         second_tier=True,
         needs=frozenset({Need.SECOND_TIER}),

@@ -40,7 +40,7 @@ from edgecache.purging.selector import Selector
 from edgecache.semantics.stored import CacheKey, StoredResponse
 from edgecache.stores.body import MemoryBody
 
-__all__ = ["QUESTIONS", "Size", "answers", "main"]
+__all__ = ["QUESTIONS", "Size", "answers", "fill", "main"]
 
 _FIRST: Final = "0first0"
 """The name of the object that comes from the origin; in copies another name stands in its place."""
@@ -91,7 +91,8 @@ def _copies(first: StoredResponse, count: int) -> Iterator[StoredResponse]:
         )
 
 
-async def _fill(edge: Edge, client: Client, size: Size) -> Workload:
+async def fill(edge: Edge, client: Client, size: Size) -> Workload:
+    """Fill an edge as ``size`` says, and return how its objects, called by numbers, are asked for."""
     workload = Workload(kind=f"tags{size.tags}", size=_BYTES)
     await client.ask(workload.head(_FIRST).encode())
     (first,) = (stored for key in edge.memory.every_key() for stored in edge.memory.peek(key))
@@ -113,7 +114,7 @@ async def _work(size: Size, hits: int) -> None:
     weights = list(accumulate(1 / (rank + 1) for rank in range(size.asked)))
     async with running_edge() as edge:
         client = Client(edge)
-        workload = await _fill(edge, client, size)
+        workload = await fill(edge, client, size)
         print("ready", flush=True)
         while await asyncio.to_thread(sys.stdin.readline):
             draws = chance.choices(range(size.asked), cum_weights=weights, k=hits)

@@ -20,9 +20,11 @@ from benchmarks.cases import Case
 from benchmarks.open_loop import Latencies, measure_latencies
 from benchmarks.processes import cores, free_port, running, wait_for_port
 from benchmarks.servers import Server, Setup
+from benchmarks.workload import Workload
 
 __all__ = ["Stage", "ready"]
 
+_MOST_FILLS: Final = 10
 _MEMORY: Final = Path("/dev/shm")
 
 
@@ -49,11 +51,19 @@ class Stage:
         few = replace(plain, objects=min(plain.objects, 100))
         load.fill(server.port, few, tls=tls)
         before = server.memory()
-        for _ in range(case.workers + 1 if case.workers > 1 else 1):  # each worker has a memory of its own
-            load.fill(server.port, plain, tls=tls)
+        for _ in range(case.workers):  # each worker has a memory of its own
+            self._fill_once(server, plain)
         load.probe(server.port, case.workload, tls=tls)
         grown = (server.memory() - before) / max(1, plain.objects - few.objects)
         return grown - plain.size if _is_telling(case) else None
+
+    def _fill_once(self, server: Server, workload: Workload) -> None:
+        """Ask for everything; with a second tier, until everything is there: it is written when nobody waits for it."""
+        for _ in range(_MOST_FILLS if self.case.second_tier else 1):
+            asked = load.origin_requests(self.origin)
+            load.fill(server.port, workload, tls=self.case.tls)
+            if load.origin_requests(self.origin) == asked:
+                return
 
     def latencies(self, server: Server, rate: float, seconds: float) -> Latencies:
         """Return what a server's clients wait at a fixed rate."""
