@@ -10,11 +10,10 @@ FAULTS := tests/scenarios/test_broken_bodies.py tests/scenarios/test_deception.p
           tests/purging tests/stores tests/processes tests/fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults builds check lint types fmt conformance \
-        bench bench-guard bench-scaling bench-flames bench-purge bench-trouble clean
+.PHONY: help run test faults builds check lint types fmt conformance bench bench-guard bench-scaling bench-flames bench-purge bench-trouble clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## start the edge in front of a demo site; of your own with ORIGIN=http://host:port
 	@exec $(BIN)/edgecache $(if $(ORIGIN),proxy --to $(ORIGIN),demo) $(if $(LISTEN),--listen $(LISTEN)) $(ARGS)
