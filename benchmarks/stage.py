@@ -55,7 +55,7 @@ class Stage:
             self._fill_once(server, plain)
         load.probe(server.port, case.workload, tls=tls)
         grown = (server.memory() - before) / max(1, plain.objects - few.objects)
-        return grown - plain.size if _is_telling(case) else None
+        return grown - plain.size if server.GROWS and _is_telling(case) else None
 
     def _fill_once(self, server: Server, workload: Workload) -> None:
         """Ask for everything; with a second tier, until everything is there: it is written when nobody waits for it."""
