@@ -10,11 +10,10 @@ FAULTS := tests/scenarios/test_broken_bodies.py tests/scenarios/test_deception.p
           tests/purging tests/stores tests/processes tests/fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults builds check lint types fmt conformance \
-        bench bench-guard bench-scaling bench-flames bench-purge bench-trouble clean
+.PHONY: help run test faults builds check lint types fmt conformance bench bench-guard bench-scaling bench-flames bench-purge bench-trouble clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## start the edge in front of a demo site; of your own with ORIGIN=http://host:port
 	@exec $(BIN)/edgecache $(if $(ORIGIN),proxy --to $(ORIGIN),demo) $(if $(LISTEN),--listen $(LISTEN)) $(ARGS)
@@ -53,7 +52,7 @@ bench-guard: $(VENV)/.tests ## whether a hit has become dearer than is on record
 bench-scaling: $(VENV)/.tests ## a hit with up to a million objects, 20 tags on each, 100 000 purges
 	@$(BIN)/python -m benchmarks.scaling $(ARGS)
 
-bench-flames: $(VENV)/.tests ## flame graphs of hits, misses and what passes, as SVG; needs py-spy
+bench-flames: $(VENV)/.flames ## where the time of hits and misses goes, as SVG
 	@$(BIN)/python -m benchmarks.flames $(ARGS)
 
 bench-purge: $(VENV)/.tests ## time of a purge, whatever it hits; 2 edges of 2 workers, 100 000 responses
@@ -78,4 +77,8 @@ $(VENV)/.run: setup.cfg pyproject.toml | $(BIN)/python
 
 $(VENV)/.tests: setup.cfg pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[tests]'
+	@touch $@
+
+$(VENV)/.flames: $(VENV)/.tests
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'py-spy>=0.4.1'
 	@touch $@

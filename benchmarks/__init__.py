@@ -11,6 +11,6 @@
 
 Side by side, from the bottom: ``processes`` knows what the kernel says about them; ``origin`` is the site behind
 everybody; ``servers`` is the contract of what is measured, ``peers`` and ``edge`` keep it; ``workload`` is what is
-asked for, ``load`` and ``open_loop`` ask it; ``cases`` is the table; ``side_by_side`` runs it; ``report`` shows
-it.
+asked for, ``load`` and ``open_loop`` ask it; ``cases`` is the table; ``stage`` has everybody ready for a case,
+``side_by_side`` measures it, ``report`` shows it. ``in_process`` is an edge without sockets, for the others.
 """

@@ -31,6 +31,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     options.add_argument("--servers", default="", help="with commas between; edgecache always takes part")
     options.add_argument("--rounds", type=int, default=Pace().rounds)
     options.add_argument("--seconds", type=float, default=Pace().seconds, help="of load in each round")
+    options.add_argument("--rate", type=float, help="of latencies, per second; else 0.6 of what nginx can do")
     options.add_argument("--quick", action="store_true", help="only see that it runs")
     options.add_argument("--json", type=Path, help="write everything to this file")
     options.add_argument(
@@ -62,7 +63,10 @@ def main(arguments: list[str]) -> int:
     except KeyError as error:
         print(f"there is no case {error}", file=sys.stderr)
         return 2
-    servers, pace = _servers(options.servers), _QUICK if options.quick else Pace(options.rounds, options.seconds)
+    servers, pace = (
+        _servers(options.servers),
+        _QUICK if options.quick else Pace(options.rounds, options.seconds, rate=options.rate),
+    )
     found: dict[str, Any] = {
         "machine": machine(),
         "versions": {kind.NAME: kind.version() for kind in servers},

@@ -72,7 +72,7 @@ CASES: Final[dict[str, Case]] = {
     "access-log": Case(prose="hit, 1 KiB, each a line in a log", access_log=True),
     "redis": Case(
         prose="1 KiB, in Redis and not in memory",
-        workload=Workload(skew=-1),
+        workload=Workload(skew=-1, objects=3_000),
         memory=_MIB,
         second_tier=True,
         needs=frozenset({Need.SECOND_TIER}),
@@ -90,6 +90,7 @@ CASES: Final[dict[str, Case]] = {
         purge_every=0.01,
         needs=frozenset({Need.PURGE}),
     ),
+    "objects-100000": Case(prose="hit, 1 KiB, 100 000 objects, all of them stored", workload=Workload(objects=100_000)),
     "eviction": Case(
         prose="100 000 objects of 1 KiB, 128 MiB for them",
         workload=Workload(objects=100_000),

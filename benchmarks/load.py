@@ -90,7 +90,7 @@ class Wrk:
         self._workload = workload
         self._draws = directory / "draws.txt"
         self._script = directory / "load.lua"
-        self._options = ("-t", "1", "-c", str(connections))
+        self._options = ("-t", "1", "-c", str(connections), "--timeout", f"{int(_PATIENCE)}s")
         self._command = ("taskset", "-c", core, "wrk")
         self._scheme = "https" if tls else "http"
         self._round = 0

@@ -6,8 +6,8 @@
 ========================  ===================================================================================
 
 ``KIND`` is ``hit`` (fresh for an hour), ``gzip`` (the same, in the coding, and varies by Accept-Encoding), ``pass``
-(``no-store``), or ``tagsN`` (as ``hit``, with N tags more). ``SIZE`` is bytes of the body before coding. Every object
-that is fresh has a tag of its own, ``t-NUMBER``.
+(``no-store``), or ``tagsN`` (as ``hit``, with N tags). ``SIZE`` is bytes of the body before coding. Every other
+object that is fresh has one tag, its own, ``t-NUMBER``.
 
 It takes what caches send, GET without content, and nothing else.
 """
@@ -20,6 +20,7 @@ import sys
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Final
+from zlib import crc32
 
 import uvloop
 
@@ -79,16 +80,16 @@ def _object(kind: str, size: int) -> tuple[bytes, bytes]:
 
 
 def _tags(kind: str, number: str) -> bytes:
-    if kind == "pass":
+    if kind == "pass" or kind == "tags0":
         return b""
-    more = int(kind.removeprefix("tags")) if kind.startswith("tags") else 0
-    tags = " ".join((f"t-{number}", *(f"f-{index}-{hash_of(number, index)}" for index in range(more))))
+    families = int(kind.removeprefix("tags")) - 1 if kind.startswith("tags") else 0
+    tags = " ".join((f"t-{number}", *(f"f{family}-{_member(number, family)}" for family in range(families))))
     return f"Surrogate-Key: {tags}\r\n".encode()
 
 
-def hash_of(number: str, index: int) -> int:
-    """Return which of a thousand tags of family ``index`` an object has."""
-    return (int(number) * 7919 + index * 104_729) % 1000 if number.isdecimal() else index
+def _member(number: str, family: int) -> int:
+    """Return which of a family's thousand tags an object has."""
+    return crc32(number.encode()) * (family + 1) % 1000
 
 
 async def listen(port: int = 0) -> asyncio.Server:

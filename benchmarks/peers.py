@@ -157,6 +157,7 @@ class HAProxy(Server):
     NAME = "haproxy"
     PACKAGE = "haproxy"
     LACKS = frozenset({Need.RANGE, Need.PURGE, Need.SECOND_TIER})
+    GROWS = False
 
     @classmethod
     def missing(cls) -> str:

@@ -14,6 +14,9 @@ __all__ = ["latency_table", "markdown", "record", "text", "version_table"]
 
 _SUBJECT: Final = "edgecache"
 
+_TELLING: Final = ("hit-1k", "hit-10k", "objects-100000")
+"""Cases whose line in the table of memory says something that the others do not."""
+
 
 def record(case: Case, results: dict[str, Result]) -> dict[str, Any]:
     """Return a case as it is written to a file: what was measured, and what follows from that."""
@@ -78,9 +81,15 @@ def latency_table(cases: dict[str, Any]) -> list[list[str]]:
         for server, found in case["servers"].items():
             if rounds := found["latencies"]:
                 middle = {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
-                numbers = [f"{middle[key]:.2f}" for key in ("p50", "p99", "p999", "late")]
+                numbers = [f"{middle[key]:.2f}" for key in ("p50", "p99", "p999", "late")] + [
+                    f"{middle['answered']:.1%}"
+                ]
                 rows.append([name, server, f"{middle['rate']:.0f}", *numbers])
-    return [["case", "server", "requests/s", "p50 ms", "p99 ms", "p99.9 ms", "client late ms"], *rows] if rows else []
+    return (
+        [["case", "server", "requests/s", "p50 ms", "p99 ms", "p99.9 ms", "client late ms", "answered"], *rows]
+        if rows
+        else []
+    )
 
 
 def _memory_table(cases: dict[str, Any]) -> list[list[str]]:
@@ -88,7 +97,7 @@ def _memory_table(cases: dict[str, Any]) -> list[list[str]]:
         [name, server, f"{found['overhead']:.0f}"]
         for name, case in cases.items()
         for server, found in case["servers"].items()
-        if found["overhead"] is not None and name in ("hit-1k", "hit-10k")
+        if found["overhead"] is not None and name in _TELLING
     ]
     return [["case", "server", "bytes per object beyond its body"], *rows] if rows else []
 

@@ -72,6 +72,8 @@ class Server:
     NAME: ClassVar[str]
     PACKAGE: ClassVar[str]
     LACKS: ClassVar[frozenset[Need]] = frozenset()
+    GROWS: ClassVar[bool] = True
+    """Whether it takes memory as it needs it, so that what objects take can be seen from outside."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
