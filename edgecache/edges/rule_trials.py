@@ -57,6 +57,10 @@ class _Response:
     server: str = ""
     pieces: tuple[bytes, ...] = ()
 
+    def arrived(self) -> bytes | None:
+        """Return no body: nobody reads it."""
+        return None
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield nothing: nobody reads it."""
         for piece in self.pieces:

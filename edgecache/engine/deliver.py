@@ -8,12 +8,13 @@ Nothing here waits: bodies that are in memory are handed out as pieces, others a
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edgecache.engine.collapse import Filled
 from edgecache.engine.encodings import Encoded
 from edgecache.engine.exchange import Delivery, Exchange
+from edgecache.engine.fill import Fill
 from edgecache.engine.source import PartsStream, Source
 from edgecache.http import cache_status, conditional, ranges
 from edgecache.http.fields import format_http_date, parse_http_date
@@ -119,13 +120,21 @@ def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, 
     source = Source(
         complete=length if held is None else held.complete,
         first=0 if held is None else held.first,
-        pieces=None,
+        pieces=_pieces_of(fill),
         stream=lambda start, stop: fill.attach(start, stop),
     )
     if held is not None:
         # The origin has already cut the representation down to what was asked for.
         return _as_is(exchange, head, extra, source, length)
     return _negotiate(exchange, head, extra, source, now)
+
+
+def _pieces_of(fill: Fill) -> Callable[[int, int], tuple[bytes | memoryview, ...]] | None:
+    """Return what cuts a body that has come whole to pieces; None for one that has to be followed."""
+    if not fill.complete or fill.spilled:
+        return None
+    chunks = fill.chunks()
+    return lambda start, stop: slices(chunks, start, stop)
 
 
 def passed(
@@ -139,13 +148,15 @@ def passed(
     pairs += _explained(exchange, status, policy)
     if not is_bodiless and length is not None:
         pairs.append(("Content-Length", str(length)))
-    if is_bodiless and not is_tunnel:
+    body = None if is_tunnel else b"" if is_bodiless else response.arrived()
+    if body is not None:
         response.close()
     return Delivery(
         head=ResponseHead(head.status, fields_of(pairs)),
         length=length,
         exchange=exchange,
-        stream=None if is_bodiless else _Passing(response),
+        pieces=None if body is None else (body,),
+        stream=_Passing(response) if body is None and not is_tunnel else None,
         tunnel=response.tunnel,
     )
 

@@ -3,8 +3,9 @@
 Theory
     A fetch runs in a task of its own, never in a client's: a client that leaves takes nothing with it. It resolves its
     flight as soon as the response's head is judged, and then, if the response is to be stored, pumps the body
-    into the fill. What does not end as its framing said is never stored (``Reason.TRUNCATED``), and neither is a
-    body that outgrew the largest that is kept.
+    into the fill. One that has come with its head is stored before anybody reads it, and nobody has to follow it.
+    What does not end as its framing said is never stored (``Reason.TRUNCATED``), and neither is a body that outgrew
+    the largest that is kept.
 
     The ledger's position is taken when the flight is made, before the request is sent, and becomes the response's
     birth: a purge in between makes the response invalid the moment it is stored.
@@ -344,16 +345,25 @@ class Fetcher:
             response.close()
 
     async def _feed(self, flight: Flight, fill: Fill, response: OriginResponse, most: int) -> None:
+        body = response.arrived()
+        if body is not None:
+            self._take(flight, fill, body, most)
+            return
         async for chunk in response.chunks():
-            self._counters.bytes_from_origin += len(chunk)
-            fill.feed(chunk)
-            if not fill.spilled and fill.size > most:
-                self._collapse.end(flight)
-                self._marks.mark(flight)
-                if flight.members == 0:  # else somebody is about to attach, who needs the beginning
-                    fill.spill()
+            self._take(flight, fill, chunk, most)
             if fill.spilled:
                 await fill.room()
+
+    def _take(self, flight: Flight, fill: Fill, chunk: bytes, most: int) -> None:
+        if not chunk:
+            return
+        self._counters.bytes_from_origin += len(chunk)
+        fill.feed(chunk)
+        if not fill.spilled and fill.size > most:
+            self._collapse.end(flight)
+            self._marks.mark(flight)
+            if flight.members == 0:  # else somebody is about to attach, who needs the beginning
+                fill.spill()
 
     def _watch_desertion(self, flight: Flight, fill: Fill, length: int | None) -> None:
         task = asyncio.current_task()

@@ -4,8 +4,9 @@ Contract
     * ``send`` returns when the final response's head has arrived and passed the strict checks, or raises
       ``OriginError`` / ``OriginTimeout``; no other exception of the network reaches the caller.
     * ``chunks`` yields the body exactly once, undecoded, and raises ``OriginError`` when it ends before
-      its framing says so. A body that ends without an error is complete, unless ``framing`` is ``CLOSE``:
-      then nobody can tell (RFC 9112 §8), and it must not be stored.
+      its framing says so; ``arrived`` gives it away at once when all of it is here. A body that ends without
+      an error is complete, unless ``framing`` is ``CLOSE``: then nobody can tell (RFC 9112 §8), and it must not
+      be stored.
     * ``close`` may be called at any time, more than once; a body not read to its end costs the connection.
     * Fields given to ``send`` are written byte for byte; the origin floor adds only what frames the
       message (Host when rewritten, Content-Length or Transfer-Encoding, Connection).
@@ -86,6 +87,10 @@ class OriginResponse(Protocol):
     @property
     def tunnel(self) -> Tunnel | None:
         """The upgraded connection when ``head.status`` is 101, else None."""
+        ...
+
+    def arrived(self) -> bytes | None:
+        """Return the body if all of it is here, in the place of ``chunks``; None when it is still on its way."""
         ...
 
     def chunks(self) -> AsyncIterator[bytes]:

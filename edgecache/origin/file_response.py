@@ -96,6 +96,10 @@ class FileResponse:
             return stop - first
         return len(self._content or b"")
 
+    def arrived(self) -> bytes | None:
+        """Return the body when it is no file's."""
+        return (self._content or b"") if self._stretch is None else None
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body. Raise ``OriginError`` when the file cannot be read, or was written since it was opened."""
         if self._content:

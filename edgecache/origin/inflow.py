@@ -48,6 +48,13 @@ class Inflow:
         self._error = error
         self._wake()
 
+    def rest(self) -> bytes:
+        """Return all that waits, after the end."""
+        rest = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        return rest
+
     async def take(self, timeout: float | None = None) -> bytes:
         """Return the next bytes, empty at the end.
 

@@ -82,6 +82,10 @@ class Response:
         """Bytes of the body when ``framing`` is LENGTH, 0 when it is NONE, else None."""
         return self._reader.length
 
+    def arrived(self) -> bytes | None:
+        """Return the body if the message has been received to its end, which the body of many has with its head."""
+        return self._inflow.rest() if self._reader.complete else None
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body; give the connection up when nobody wants the rest.
 

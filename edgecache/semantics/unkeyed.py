@@ -21,9 +21,11 @@ Pure; called by the engine before a fetch and by ``semantics.storing`` after it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Final
 
+from edgecache.http.memo import LONGEST_REMEMBERED
 from edgecache.http.message import RequestHead
 from edgecache.semantics.key import cookies
 from edgecache.semantics.policy import Policy
@@ -97,31 +99,33 @@ FAMILIES: Final = {"sec-": r"[^<>]*", "x-b3-": _IDENTIFIER, "x-datadog-": _IDENT
 """Beginnings of such names, and what their values look like. No script can set a field that begins with ``Sec-``."""
 
 
-def _is_host(text: str, request: RequestHead) -> bool:
-    default = _DEFAULT_PORTS.get(request.scheme, "")
-    return text.lower().removesuffix(f":{default}") == request.authority
+def _is_host(text: str, scheme: str, authority: str) -> bool:
+    default = _DEFAULT_PORTS.get(scheme, "")
+    return text.lower().removesuffix(f":{default}") == authority
 
 
-def _is_scheme(text: str, request: RequestHead) -> bool:
-    return text.lower() == request.scheme
+def _is_scheme(text: str, scheme: str, _: str) -> bool:
+    return text.lower() == scheme
 
 
-def _is_port(text: str, request: RequestHead) -> bool:
-    named = _PORT.search(request.authority)
-    return text == (named[1] if named else _DEFAULT_PORTS.get(request.scheme))
+def _is_port(text: str, scheme: str, authority: str) -> bool:
+    named = _PORT.search(authority)
+    return text == (named[1] if named else _DEFAULT_PORTS.get(scheme))
 
 
-def _is_tls(text: str, request: RequestHead) -> bool:
-    return (text.lower() == "on") == (request.scheme == "https")
+def _is_tls(text: str, scheme: str, _: str) -> bool:
+    return (text.lower() == "on") == (scheme == "https")
 
 
-def _says_the_same(text: str, request: RequestHead) -> bool:
+def _says_the_same(text: str, scheme: str, authority: str) -> bool:
     """Of one member of Forwarded (RFC 7239 §4): whose it is may differ, what was asked for may not."""
     if _ELEMENT.fullmatch(text) is None:
         return False
     said = [(name.lower(), value.strip('"')) for name, _, value in (pair.partition("=") for pair in text.split(";"))]
     return all(
-        _is_host(value, request) if name == "host" else name != "proto" or _is_scheme(value, request)
+        _is_host(value, scheme, authority)
+        if name == "host"
+        else name != "proto" or _is_scheme(value, scheme, authority)
         for name, value in said
     )
 
@@ -130,7 +134,7 @@ _DEFAULT_PORTS: Final = {"http": "80", "https": "443"}
 _PORT: Final = re.compile(r":([0-9]+)\Z")
 _PAIR: Final = r"""[\w-]+=(?:[\w.:-]*|"[\w.:\[\]-]*")"""
 _ELEMENT: Final = re.compile(rf"(?:{_PAIR}(?:;{_PAIR})*)?", re.ASCII)
-_IN_THE_KEY: Final[dict[str, Callable[[str, RequestHead], bool]]] = {
+_IN_THE_KEY: Final[dict[str, Callable[[str, str, str], bool]]] = {
     "x-forwarded-host": _is_host,
     **dict.fromkeys(("x-forwarded-proto", "x-forwarded-scheme", "x-scheme"), _is_scheme),
     "x-forwarded-port": _is_port,
@@ -141,6 +145,9 @@ _IN_THE_KEY: Final[dict[str, Callable[[str, RequestHead], bool]]] = {
 
 KNOWN: Final = FREE | _NOT_SENT | _OF_CONTENT | _VALUES.keys() | _IN_THE_KEY.keys()
 """Names, lower case, of fields that clients and proxies send by themselves."""
+
+_REMEMBERED_LINES: Final = 4096
+"""Field lines whose verdict is kept: those of a few hundred kinds of clients."""
 
 _LOOKS: Final = {name: re.compile(values, re.ASCII) for name, values in _VALUES.items()}
 _LOOKS_OF_FAMILIES: Final = tuple((prefix, re.compile(values, re.ASCII)) for prefix, values in FAMILIES.items())
@@ -153,11 +160,8 @@ def doubtful(request: RequestHead, policy: Policy, varied: Collection[str] = ())
     """
     return tuple(
         name
-        for name in dict.fromkeys(map(str.lower, request.fields))
-        if name not in varied
-        and name not in policy.key_fields
-        and name not in policy.known_fields
-        and not _is_known(name, request)
+        for name in dict.fromkeys(map(str.lower, _strange(request)))
+        if name not in varied and name not in policy.key_fields and name not in policy.known_fields
     )
 
 
@@ -171,18 +175,27 @@ def has_credentials(request: RequestHead, policy: Policy) -> bool:
     return any(name not in policy.key_cookies for name, _ in cookies(fields))
 
 
-def _is_known(name: str, request: RequestHead) -> bool:
-    lines = request.fields.getall(name)
+def _strange(request: RequestHead) -> list[str]:
+    """Return the name of each field line that is not known. Nearly always there is none, and it is asked often."""
+    scheme, authority, has_content = request.scheme, request.authority, request.method not in ("GET", "HEAD")
+    return [
+        name
+        for name, value in request.fields.items()
+        if not (_is_known if len(value) <= LONGEST_REMEMBERED else _is_known.__wrapped__)(
+            name, value, scheme, authority, has_content
+        )
+    ]
+
+
+@lru_cache(maxsize=_REMEMBERED_LINES)
+def _is_known(name: str, value: str, scheme: str, authority: str, has_content: bool) -> bool:
+    name = name.lower()
     if name in _OF_CONTENT:
-        return request.method not in ("GET", "HEAD")
+        return has_content
     if (agrees := _IN_THE_KEY.get(name)) is not None:
-        return all(agrees(text.strip(" \t"), request) for line in lines for text in line.split(","))
+        return all(agrees(text.strip(" \t"), scheme, authority) for text in value.split(","))
     if (looks := _LOOKS.get(name)) is not None:
-        return _look_alike(lines, looks)
+        return looks.fullmatch(value) is not None
     if name in KNOWN:
         return True
-    return any(name.startswith(prefix) and _look_alike(lines, looks) for prefix, looks in _LOOKS_OF_FAMILIES)
-
-
-def _look_alike(lines: Sequence[str], looks: re.Pattern[str]) -> bool:
-    return all(looks.fullmatch(line) for line in lines)
+    return any(name.startswith(prefix) and looks.fullmatch(value) for prefix, looks in _LOOKS_OF_FAMILIES)
