@@ -14,7 +14,8 @@ Theory
 
 Invariants
     * One request, complete, without content, and nothing behind it: whatever else arrives is not for the lane.
-    * Nothing is remembered of a client beyond its connection, but the manner in which it asks.
+    * Of a client nothing is remembered beyond its connection, but the manner in which it asks, and field lines for a
+      while, which lead to nothing but what they say.
 
 One per connection, made by ``HitLane``, of which there is one per server. Called by ``edges.connection``.
 """
@@ -31,7 +32,7 @@ from edgecache.edges.settings import ServerSettings
 from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Delivery
 from edgecache.engine.replies import CONDITIONS, Manner, Replies, Reply
-from edgecache.http.message import FieldsView, fields_of
+from edgecache.http.message import FieldsView, Pair, fields_of
 from edgecache.http.negotiation import normalise
 
 __all__ = ["Hit", "HitLane", "HitLog", "Lane", "Section"]
@@ -39,7 +40,7 @@ __all__ = ["Hit", "HitLane", "HitLog", "Lane", "Section"]
 _LINE: Final = re.compile(rb"(?:GET|HEAD) /[!-\"$-\[\]-~]* HTTP/1\.1\r\n")
 """No ``#`` and no backslash in a target: see ``http.target``."""
 
-_SECTION: Final = re.compile(rb"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t -~\x80-\xff]*\r\n)+\r\n")
+_FIELD: Final = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t -~\x80-\xff]*)")
 
 _LEFT: Final = frozenset(
     {
@@ -50,11 +51,15 @@ _LEFT: Final = frozenset(
 )
 """Names, lower case, of fields that are for the full lane to understand; but for a ``Connection: keep-alive``."""
 
+_SECRET: Final = frozenset({"authorization", "cookie"})
 _SCHEME: Final = ("forwarded", "x-forwarded-proto")
 """What a trusted peer says about the scheme."""
 
 _MOST_BYTES: Final = 4096
 _MOST_FIELDS: Final = 32
+_MOST_LINES: Final = 4096
+_LONGEST_LINE: Final = 256
+"""Field lines that are remembered, and how long one may be; most of what clients send they send again."""
 
 
 class Hit(NamedTuple):
@@ -126,6 +131,7 @@ class HitLane:
         self._by_peer: Final = not FORWARDING.isdisjoint(consulted)
         extra = consulted | FORWARDING if self._by_peer else consulted
         self._facts: Final = ("host", *sorted(extra))
+        self._lines: Final[dict[str, Pair]] = {}
         self._most_fields: Final = min(_MOST_FIELDS, settings.max_header_fields)
         self.most_bytes: Final = min(_MOST_BYTES, settings.max_header_bytes, settings.max_field, settings.max_target)
 
@@ -135,20 +141,31 @@ class HitLane:
 
     def read(self, section: bytes, peer: Peer) -> Section | None:
         """Return a header section understood; None when it is not for the lane."""
-        if _SECTION.fullmatch(section) is None:
-            return None
-        lines = section.decode("latin-1").split("\r\n")
+        lines = section.decode("latin-1").split("\r\n")[:-2]
         fields = {}
-        for line in lines[:-2]:
-            name, _, value = line.partition(":")
-            fields[name.lower()] = value.strip(" \t")
-        if len(fields) != len(lines) - 2 or len(fields) > self._most_fields or "host" not in fields:
+        for line in lines:
+            field = self._lines.get(line) or self._field(line)
+            if field is None:
+                return None
+            fields[field[0]] = field[1]
+        if len(fields) != len(lines) or len(fields) > self._most_fields or "host" not in fields:
             return None
         if fields.get("connection", "").lower() == "keep-alive":
             del fields["connection"]
         if not fields.keys().isdisjoint(_LEFT):
             return None
         return Section(fields, self.replies.manner(self._manner(fields, peer)))
+
+    def _field(self, line: str) -> Pair | None:
+        match = _FIELD.fullmatch(line)
+        if match is None:
+            return None
+        field = match[1].lower(), match[2].strip(" \t")
+        if len(line) <= _LONGEST_LINE and field[0] not in _SECRET:
+            if len(self._lines) >= _MOST_LINES:
+                self._lines.clear()
+            self._lines[line] = field
+        return field
 
     def _manner(self, fields: dict[str, str], peer: Peer) -> tuple[object, ...]:
         facts: list[object] = [peer.trusted, peer.scheme, *map(fields.get, self._facts)]
