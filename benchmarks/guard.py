@@ -93,16 +93,15 @@ async def _prepared(client: Client, count: int) -> dict[str, Callable[[], None]]
 async def _drive(count: int, begin: Path) -> None:
     """Do everything once, and let callgrind write before and after each; ``begin`` comes to be when it counts."""
     async with running_edge() as edge:
-        client = Client(edge)
-        work = await _prepared(client, count)
-        print("ready", flush=True)
-        while not os.path.exists(begin):  # noqa: ASYNC110, ASYNC240  # nobody else is kept waiting
-            await asyncio.sleep(0.01)
-        for one in work.values():
+        with Client(edge) as client:
+            work = await _prepared(client, count)
+            print("ready", flush=True)
+            while not os.path.exists(begin):  # noqa: ASYNC110, ASYNC240  # nobody else is kept waiting
+                await asyncio.sleep(0.01)
+            for one in work.values():
+                os.getppid()
+                one()
             os.getppid()
-            one()
-        os.getppid()
-        client.close()
 
 
 def by_instructions() -> dict[str, float]:
@@ -150,15 +149,14 @@ def by_time() -> dict[str, float]:
 
 async def _timed() -> dict[str, float]:
     async with running_edge() as edge:
-        client = Client(edge)
-        work = await _prepared(client, _TIMED)
-        taken: dict[str, list[float]] = {name: [] for name in work}
-        for _ in range(_ROUNDS):
-            for name, one in work.items():
-                begun = time.process_time()
-                one()
-                taken[name].append((time.process_time() - begun) / _TIMED * 1e6)
-        client.close()
+        with Client(edge) as client:
+            work = await _prepared(client, _TIMED)
+            taken: dict[str, list[float]] = {name: [] for name in work}
+            for _ in range(_ROUNDS):
+                for name, one in work.items():
+                    begun = time.process_time()
+                    one()
+                    taken[name].append((time.process_time() - begun) / _TIMED * 1e6)
     return {name: min(times) for name, times in taken.items()}
 
 

@@ -114,16 +114,15 @@ async def _work(size: Size, hits: int) -> None:
     step = size.objects // size.asked
     weights = list(accumulate(1 / (rank + 1) for rank in range(size.asked)))
     async with running_edge() as edge:
-        client = Client(edge)
-        workload = await fill(edge, client, size)
-        print("ready", flush=True)
-        while await asyncio.to_thread(sys.stdin.readline):
-            draws = chance.choices(range(size.asked), cum_weights=weights, k=hits)
-            requests = [workload.head(draw * step).encode() for draw in draws]
-            begun = time.process_time()
-            client.hits(requests)
-            print((time.process_time() - begun) / hits * 1e6, flush=True)
-        client.close()
+        with Client(edge) as client:
+            workload = await fill(edge, client, size)
+            print("ready", flush=True)
+            while await asyncio.to_thread(sys.stdin.readline):
+                draws = chance.choices(range(size.asked), cum_weights=weights, k=hits)
+                requests = [workload.head(draw * step).encode() for draw in draws]
+                begun = time.process_time()
+                client.hits(requests)
+                print((time.process_time() - begun) / hits * 1e6, flush=True)
 
 
 # What the one does that asks them in turn.

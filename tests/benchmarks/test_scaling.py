@@ -26,34 +26,31 @@ def keys_of(memory: MemoryStore) -> list[CacheKey]:
 )
 async def test_an_edge_is_filled_as_its_size_says(size: Size) -> None:
     async with running_edge() as edge:
-        client = Client(edge)
-        workload = await scaling.fill(edge, client, size)
-        client.hits([workload.head(number).encode() for number in range(size.objects)])
-        assert edge.memory.statistics().responses == size.objects + 1  # the one that was copied
-        assert edge.ledger.sequence == size.purges
-        assert {len(stored.tags) for key in keys_of(edge.memory) for stored in edge.memory.peek(key)} == {size.tags}
-        client.close()
+        with Client(edge) as client:
+            workload = await scaling.fill(edge, client, size)
+            client.hits([workload.head(number).encode() for number in range(size.objects)])
+            assert edge.memory.statistics().responses == size.objects + 1  # the one that was copied
+            assert edge.ledger.sequence == size.purges
+            assert {len(stored.tags) for key in keys_of(edge.memory) for stored in edge.memory.peek(key)} == {size.tags}
 
 
 async def test_copies_share_nothing() -> None:
     async with running_edge() as edge:
-        client = Client(edge)
-        await scaling.fill(edge, client, Size(objects=2, asked=2))
-        one, other = (edge.memory.peek(key)[0] for key in sorted(keys_of(edge.memory))[:2])
-        assert one.body.local is not None
-        assert other.body.local is not None
-        assert one.body.local[0] is not other.body.local[0]
-        assert one.rendered is not other.rendered
-        client.close()
+        with Client(edge) as client:
+            await scaling.fill(edge, client, Size(objects=2, asked=2))
+            one, other = (edge.memory.peek(key)[0] for key in sorted(keys_of(edge.memory))[:2])
+            assert one.body.local is not None
+            assert other.body.local is not None
+            assert one.body.local[0] is not other.body.local[0]
+            assert one.rendered is not other.rendered
 
 
 async def test_who_is_not_answered_from_memory_is_no_hit() -> None:
     async with running_edge() as edge:
-        client = Client(edge)
-        with pytest.raises(Failed, match="no hit"):
-            client.hits([Workload().head("never-asked-for").encode()])
-        await asyncio.sleep(0)
-        client.close()
+        with Client(edge) as client:
+            with pytest.raises(Failed, match="no hit"):
+                client.hits([Workload().head("never-asked-for").encode()])
+            await asyncio.sleep(0)
 
 
 @pytest.mark.timeout(120)
