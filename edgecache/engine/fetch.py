@@ -223,6 +223,7 @@ class Fetcher:
             birth=_birth(flight),
             request_time=request_time,
             response_time=now,
+            judged=judged.freshness,
         )
         await self.pump(flight, Filling(plan, judged.policy, judged.shown, prototype, exchange), response)
 

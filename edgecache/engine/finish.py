@@ -18,8 +18,9 @@ from edgecache.purging.verdict import Verdict
 from edgecache.semantics import finishing, storing
 from edgecache.semantics.finishing import Examined
 from edgecache.semantics.guards import path_of
+from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
-from edgecache.semantics.stored import StoredResponse
+from edgecache.semantics.stored import Freshness, StoredResponse
 from edgecache.semantics.versioned import Versioned, recognise
 from edgecache.stores.base import Tiers
 from edgecache.stores.body import MemoryBody
@@ -40,10 +41,11 @@ async def keep(
         return Reason.TOO_LARGE
     if reason := storing.refusal_of_body(prototype.head(), fill.size, filling.policy):
         return reason
-    response = replace(prototype, body=MemoryBody(fill.chunks()))
+    freshness = _until_the_end(prototype, filling.policy, clock())
+    response = replace(prototype, body=MemoryBody(fill.chunks()), freshness=freshness)
     if response.content_range is not None:
         response = _with_stored_parts(response, store, ledger)
-    finished = await _finished(response, filling, clock())
+    finished = await _finished(response, filling)
     if isinstance(finished, Reason):
         return finished
     if ledger.verdict(finished) is Verdict.INVALID:
@@ -60,14 +62,20 @@ def _with_stored_parts(part: StoredResponse, store: Tiers, ledger: Ledger) -> St
     return whole(part)
 
 
-async def _finished(response: StoredResponse, filling: Filling, now: float) -> StoredResponse | Reason:
-    """Return what is to be stored of a response that came whole at ``now``, or why it is not."""
+def _until_the_end(prototype: StoredResponse, policy: Policy, now: float) -> Freshness:
+    """A refresh takes until its last byte, which came ``now``: what was stored before is used until then."""
+    freshness = prototype.freshness
+    took = now - prototype.response_time
+    if not freshness.eager or took <= 0:
+        return freshness
+    return replace(freshness, eager=freshness.eager + policy.early * took)
+
+
+async def _finished(response: StoredResponse, filling: Filling) -> StoredResponse | Reason:
+    """Return what is to be stored of a response that came whole, or why it is not."""
     asked, policy = filling.plan.asked, filling.policy
-    named = recognise(path_of(asked.asked.target), asked.rules.names)
-    if response.freshness.eager:
-        # A refresh takes until its last byte: what was stored before is used until then.
-        eager = response.freshness.eager + policy.early * max(0.0, now - response.response_time)
-        response = replace(response, freshness=replace(response.freshness, eager=eager))
+    knows_names = policy.verified is not None or asked.rules.names is not None
+    named = recognise(path_of(asked.asked.target), asked.rules.names) if knows_names else None
     if not finishing.is_worth_examining(response, policy, named):
         return response
     return finishing.finished(response, await _examined(response, filling, named), policy)

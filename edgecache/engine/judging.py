@@ -20,7 +20,7 @@ from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import may_serve_instead
 from edgecache.semantics.rules import Applied
 from edgecache.semantics.selection import is_of_the_request
-from edgecache.semantics.stored import StoredResponse
+from edgecache.semantics.stored import Freshness, StoredResponse
 
 __all__ = ["Filling", "Judgement", "is_refused", "judge", "passing", "policy_of_update"]
 
@@ -35,6 +35,7 @@ class Judgement:
         shown: as clients get it.
         refusal: why it is not stored, or None.
         objections: everything that its head has against that (``storing.objections``).
+        freshness: its numbers, without jitter.
     """
 
     policy: Policy
@@ -42,6 +43,7 @@ class Judgement:
     shown: ResponseHead
     refusal: Reason | None
     objections: tuple[Reason, ...] = ()
+    freshness: Freshness | None = None
 
 
 def passing(asked: Applied, *, has_content: bool) -> Reason | None:
@@ -98,7 +100,7 @@ def judge(
         reason = Reason.ERROR_KEPT_OUT
     is_by_rule = "cache-control" in head.fields and "cache-control" not in response.head.fields
     shown = presenting.shown_head(head, policy, objections, is_by_rule=is_by_rule)
-    return Judgement(policy, head, shown, reason, objections)
+    return Judgement(policy, head, shown, reason, objections, numbers)
 
 
 def _kept_out(request: RequestHead, status: int, stored: StoredResponse | None, now: float) -> Reason | None:

@@ -62,8 +62,11 @@ class OtherServers:
 
     async def ask(self, plan: Plan, first: OriginResponse, send: Send) -> OriginResponse:
         """Return the first answer that has the asset, else what the first server said; close the others."""
+        is_missing = _is_missing(plan, first)
+        if not is_missing and not plan.release:
+            return first
         versioned = plan.asked.versioned
-        if not (_is_missing(plan, first) if versioned else _is_of_another_release(plan, first)):
+        if not (is_missing if versioned else _is_of_another_release(plan, first)):
             return first
         budget, until = self._budgets[versioned.by if versioned else By.PATTERN], self._clock() + _PATIENCE
         try:

@@ -79,6 +79,9 @@ _PAGES: Final = frozenset({"html", "htm", "xhtml", "shtml"})
 """Extensions of pages, also of those about ``app.js`` that are called ``app.js.html``."""
 _MEDIA_TYPE: Final = re.compile(r"[ \t]*([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)[ \t]*(?:;|\Z)")
 
+_PLAIN_PATH: Final = re.compile(r"[A-Za-z0-9_/-]*(?:\.([A-Za-z0-9]{1,12}))?", re.ASCII)
+"""A path that has one reading: nothing is encoded in it, and its only dot stands before an extension."""
+
 _MOST_DECODINGS: Final = 3
 _DOT_SEGMENT: Final = re.compile(r"(?:\A|[/\\])\.\.?(?:;[^/\\]*)?(?:[/\\]|\Z)")
 _CONTROL_OR_OVERLONG: Final = re.compile(r"[\x00-\x1f\x7f]|\xc0[\xae\xaf]|\xc1\x9c")
@@ -114,6 +117,8 @@ def type_contradicts(request: RequestHead, head: ResponseHead) -> bool:
 @memoised
 def is_ambiguous(path: str) -> bool:
     """Whether servers read a path differently: it has dot segments, control characters or overlong dots in it."""
+    if _PLAIN_PATH.fullmatch(path):
+        return False
     return any(_DOT_SEGMENT.search(text) or _CONTROL_OR_OVERLONG.search(text) for text in _readings(path))
 
 
@@ -123,6 +128,9 @@ def _said_types(path: str) -> tuple[str, ...]:
 
     Of ``app.js.br`` both: it may be named for what it is, or for what it is encoded in.
     """
+    if plain := _PLAIN_PATH.fullmatch(path):
+        extension = (plain[1] or "").lower()
+        return (extension,) if extension in TYPED_EXTENSIONS else ()
     last = re.split(r"[/\\]", _readings(path)[-1])[-1]
     if extension_of(last) in _PAGES:
         return ()

@@ -58,6 +58,8 @@ def group_tags(request: RequestHead, head: ResponseHead) -> frozenset[str] | Non
 
     More than are kept cannot be cut short: the response would survive an invalidation that names it.
     """
+    if "cache-groups" not in head.fields:
+        return frozenset()
     groups = _groups(head.fields, "cache-groups")
     if len(groups) > MAX_GROUPS or any(len(group) > MAX_GROUP_LENGTH for group in groups):
         return None

@@ -23,7 +23,8 @@ Pure; called by the engine, by ``semantics.storing`` and by ``semantics.freshnes
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
+from functools import lru_cache
 from typing import Final
 
 from edgecache.http.cache_control import ResponseDirectives, parse_response
@@ -92,42 +93,37 @@ def shown_head(
 
     ``objections`` are all that speaks against storing it; ``is_by_rule`` says that Cache-Control is a rule's.
     """
-    pairs = tuple(head.fields.items())
-    replacing = _cache_control(head.status, pairs, policy, objections, is_by_rule=is_by_rule)
-    fields = _shown(head.status, pairs, policy, replacing, is_limited=_is_limited(head, objections))
+    replacing = _cache_control(head.status, head.fields, policy, objections, is_by_rule=is_by_rule)
+    fields = _shown(head.status, head.fields, policy, replacing, is_limited=_is_limited(head, objections))
     return ResponseHead(head.status, fields_of(fields))
 
 
-def shown(status: int, pairs: Iterable[Pair], policy: Policy) -> Iterator[Pair]:
-    """Yield the fields of a stored response that clients get."""
-    pairs = tuple(pairs)
-    replacing = _cache_control(status, pairs, policy)
-    return _shown(status, pairs, policy, replacing, is_limited=status >= 300)
-
-
-def _shown(
-    status: int, pairs: tuple[Pair, ...], policy: Policy, replacing: str | None, *, is_limited: bool
-) -> Iterator[Pair]:
+def shown(status: int, pairs: Iterable[Pair], policy: Policy) -> list[Pair]:
+    """Return the fields of a stored response that clients get."""
     fields = fields_of(pairs)
+    replacing = _cache_control(status, fields, policy)
+    return _shown(status, fields, policy, replacing, is_limited=status >= 300)
+
+
+def _shown(status: int, fields: FieldsView, policy: Policy, replacing: str | None, *, is_limited: bool) -> list[Pair]:
     left_out = consumed_fields(policy)
     if replacing is not None:
         left_out |= {"cache-control", "expires", "pragma"}
         left_out |= {"age", "date"} if restarts(status, fields, policy) else set()
-    for name, value in pairs:
-        is_for_others = is_limited and replacing is not None and _is_targeted(name.lower())
-        if name.lower() not in left_out and not is_for_others:
-            yield name, value
+    pairs = [(name, value) for name, value in fields.items() if name.lower() not in left_out]
     if replacing is not None:
-        yield "Cache-Control", replacing
-    if is_encodable(status, pairs, policy) and "accept-encoding" not in (vary_names(fields_of(pairs)) or ()):
-        yield "Vary", "Accept-Encoding"
+        if is_limited:
+            pairs = [pair for pair in pairs if not _is_targeted(pair[0].lower())]
+        pairs.append(("Cache-Control", replacing))
+    if is_encodable(status, fields, policy) and "accept-encoding" not in (vary_names(fields) or ()):
+        pairs.append(("Vary", "Accept-Encoding"))
+    return pairs
 
 
-def is_encodable(status: int, pairs: Iterable[Pair], policy: Policy) -> bool:
+def is_encodable(status: int, fields: FieldsView, policy: Policy) -> bool:
     """Whether a response may go out in a content coding that its origin did not give it (RFC 9110 §7.7)."""
     if not policy.compress or status != 200:
         return False
-    fields = fields_of(pairs)
     if "content-encoding" in fields or parse_response(fields).no_transform:
         return False
     return can_gain(media_type(fields))
@@ -135,11 +131,13 @@ def is_encodable(status: int, pairs: Iterable[Pair], policy: Policy) -> bool:
 
 def restarts(status: int, fields: FieldsView, policy: Policy) -> bool:
     """Whether the time of the clients runs from delivery: they see ``browser_ttl``, and not the origin's lifetime."""
+    if policy.browser_ttl is None:
+        return False
     directives = parse_response(fields)
     if directives.private or directives.no_store or directives.no_cache:
         return False
     is_for_one = "set-cookie" in fields and not policy.unsafe_store_set_cookie
-    return policy.browser_ttl is not None and 200 <= status < 300 and not is_for_one
+    return 200 <= status < 300 and not is_for_one
 
 
 def _is_limited(head: ResponseHead, objections: Collection[Reason]) -> bool:
@@ -157,14 +155,19 @@ def consumed_fields(policy: Policy) -> frozenset[str]:
 
     CDN-Cache-Control is for every such cache on the way (RFC 9213 §3.1), and goes on.
     """
-    names = {name.lower() for name in (*policy.targeted_fields, *policy.tag_fields, releases.FIELD)}
+    return _consumed(policy.targeted_fields, policy.tag_fields, with_surrogate=policy.surrogate_control)
+
+
+@lru_cache
+def _consumed(targeted: tuple[str, ...], tagging: tuple[str, ...], *, with_surrogate: bool) -> frozenset[str]:
+    names = {name.lower() for name in (*targeted, *tagging, releases.FIELD)}
     names.discard("cdn-cache-control")
-    return frozenset(names | {"surrogate-control"} if policy.surrogate_control else names)
+    return frozenset(names | {"surrogate-control"} if with_surrogate else names)
 
 
 def _cache_control(
     status: int,
-    pairs: tuple[Pair, ...],
+    fields: FieldsView,
     policy: Policy,
     objections: Collection[Reason] = (),
     *,
@@ -173,29 +176,26 @@ def _cache_control(
     """Return what Cache-Control is replaced by; None when it stays as it is."""
     if Reason.TYPE_MISMATCH in objections:
         return "no-store"
-    fields = fields_of(pairs)
     directives = parse_response(fields)
-    replacing = ", ".join(_all_but(pairs, frozenset())) if is_by_rule else None
+    replacing = ", ".join(_all_but(fields, frozenset())) if is_by_rule else None
     if not 200 <= status < 300:
-        replacing = _of_failure(status, fields, directives, pairs, policy)
+        replacing = _of_failure(status, fields, directives, policy)
     elif policy.browser_ttl is not None and restarts(status, fields, policy):
-        replacing = _with_lifetime(pairs, int(policy.browser_ttl))
+        replacing = _with_lifetime(fields, int(policy.browser_ttl))
     elif directives.private or directives.no_store or directives.no_cache:
         return None
     is_personal = not _NOT_FOR_OTHERS.isdisjoint(objections)
     return _privately(replacing) if is_personal and replacing is not None else replacing
 
 
-def _of_failure(
-    status: int, fields: FieldsView, directives: ResponseDirectives, pairs: tuple[Pair, ...], policy: Policy
-) -> str | None:
+def _of_failure(status: int, fields: FieldsView, directives: ResponseDirectives, policy: Policy) -> str | None:
     """Only a success can be immutable; and what is not kept for long here is not kept for long elsewhere."""
     if directives.no_store or directives.no_cache:
         return None
     bounded = None if policy.max_ttl is None else _bounded(status, fields, directives, policy.max_ttl)
     if bounded is not None:
-        return _with_lifetime(pairs, int(bounded))
-    return ", ".join(_all_but(pairs, _ONLY_OF_SUCCESSES)) if directives.immutable else None
+        return _with_lifetime(fields, int(bounded))
+    return ", ".join(_all_but(fields, _ONLY_OF_SUCCESSES)) if directives.immutable else None
 
 
 def _bounded(status: int, fields: FieldsView, directives: ResponseDirectives, most: float) -> float | None:
@@ -209,8 +209,8 @@ def _bounded(status: int, fields: FieldsView, directives: ResponseDirectives, mo
     return min(most, _A_MOMENT) if status in _KEPT_UNASKED else None
 
 
-def _with_lifetime(pairs: tuple[Pair, ...], seconds: int) -> str:
-    return ", ".join([*_all_but(pairs, _LIFETIMES), f"max-age={seconds}"])
+def _with_lifetime(fields: FieldsView, seconds: int) -> str:
+    return ", ".join([*_all_but(fields, _LIFETIMES), f"max-age={seconds}"])
 
 
 def _privately(directives: str) -> str:
@@ -222,7 +222,6 @@ def _name(directive: str) -> str:
     return directive.partition("=")[0].strip().lower()
 
 
-def _all_but(pairs: tuple[Pair, ...], names: frozenset[str]) -> list[str]:
-    lines = [value for name, value in pairs if name.lower() == "cache-control"]
-    parts = [part for line in lines for part in split_list(line)]
+def _all_but(fields: FieldsView, names: frozenset[str]) -> list[str]:
+    parts = [part for line in fields.getall("cache-control", ()) for part in split_list(line)]
     return [part for part in parts if _name(part) not in names]

@@ -55,6 +55,7 @@ REQUEST_SETTINGS: Final = frozenset(
 """Settings that take effect before there is a response."""
 
 _MOST_POLICIES: Final = 4096
+_LISTED: Final = frozenset({By.MANIFEST})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +107,8 @@ class Match:
         return self == Match()
 
     def holds(self, request: RequestHead, response: ResponseHead | None, names: AssetNames | None) -> bool:
-        """Whether it holds; what needs a response does not without one."""
-        return self._holds_of_request(request, names) and self._holds_of_response(response)
+        """Whether it holds; what needs a response does not without one. A status is sooner compared than a name."""
+        return self._holds_of_response(response) and self._holds_of_request(request, names)
 
     def _holds_of_request(self, request: RequestHead, names: AssetNames | None) -> bool:
         path = path_of(request.target)
@@ -134,6 +135,8 @@ class Match:
         )
 
     def _is_versioned(self, path: str, names: AssetNames | None) -> bool:
+        if self.versioned == _LISTED:
+            return names is not None and path in names
         versioned = recognise(path, names)
         return versioned is not None and versioned.by in self.versioned
 

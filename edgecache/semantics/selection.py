@@ -44,6 +44,8 @@ _CAUSES: Final = FREE | {"sec-fetch-dest", "sec-fetch-mode", "sec-fetch-site", "
 
 def vary_names(fields: FieldsView) -> tuple[str, ...] | None:
     """Return the names in Vary, lower case, sorted, without repetition; None when one of them is ``*``."""
+    if "vary" not in fields:
+        return ()
     names = {name.lower() for name in members(fields, "vary")}
     return None if "*" in names else tuple(sorted(names))
 

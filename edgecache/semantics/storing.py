@@ -323,8 +323,12 @@ def make(
     request_time: float,
     response_time: float,
     selecting: Selecting | None = None,
+    judged: Freshness | None = None,
 ) -> StoredResponse:
-    """Return the value that a store keeps. ``selecting`` is given when an update keeps the first one's."""
+    """Return the value that a store keeps.
+
+    ``selecting`` is given when an update keeps the first one's; ``judged`` when it was assessed already, without luck.
+    """
     governing = govern(head.fields, policy)
     is_update = selecting is not None
     if selecting is None:
@@ -337,7 +341,9 @@ def make(
         status=head.status,
         fields=pairs,
         body=body,
-        freshness=assess(
+        freshness=judged
+        if judged is not None and not policy.jitter
+        else assess(
             head,
             governing,
             policy,
@@ -352,7 +358,7 @@ def make(
         tags=tags_of(request, head, policy) or frozenset(),
         response_time=response_time,
         uri=url_of(key),
-        encodable=presenting.is_encodable(head.status, pairs, policy),
+        encodable=policy.compress and presenting.is_encodable(head.status, fields_of(pairs), policy),
         rendered=render_status_line(head.status) + render_fields(presenting.shown(head.status, pairs, policy)),
     )
 

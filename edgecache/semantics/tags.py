@@ -34,13 +34,15 @@ def tags_of(request: RequestHead, head: ResponseHead, policy: Policy) -> frozens
     tags = frozenset(_tags(head.fields, policy.tag_fields))
     if policy.tags:
         tags |= frozenset(_filled_in(request, policy.tags))
+    if not tags:
+        return groups
     if groups is None or len(tags) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in tags):
         return None
     return tags | groups
 
 
 def _tags(fields: FieldsView, names: tuple[str, ...]) -> list[str]:
-    lines = [line for name in names for line in fields.getall(name, ())]
+    lines = [line for name in names if name in fields for line in fields.getall(name)]
     return [tag for line in lines for tag in _SEPARATORS.split(line) if tag]
 
 
