@@ -207,9 +207,11 @@ class Connection(asyncio.Protocol):
         transaction = Transaction(message, self._peer.name, self._loop.time, self._owner.sink)
         self._transaction = transaction
         self._outflow.start_response()
+        if isinstance(incoming, ClientError):  # not raised: with its traceback it would be a cycle
+            self._refuse(transaction, incoming)
+            self._end(transaction)
+            return
         try:
-            if isinstance(incoming, ClientError):
-                raise incoming
             received = read_request(incoming[0], self._peer, self._owner.settings)
         except ClientError as error:
             self._refuse(transaction, error)

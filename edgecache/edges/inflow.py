@@ -77,7 +77,7 @@ class Inflow:
         self._ended = False  # nothing more is parsed at all
         self._holds = _Hold.NOTHING
         self._most_partial = settings.max_header_bytes + settings.max_target + _REQUEST_LINE_REST
-        self._parser = HttpRequestParser(
+        self._parser: HttpRequestParser | None = HttpRequestParser(
             self,  # type: ignore[arg-type]  # it is BaseProtocol by name, and what the Theory says by use
             self._loop,
             _CONTENT_HELD,
@@ -108,7 +108,7 @@ class Inflow:
         if self.inlet is not None:
             self.inlet.feed(data)
             return
-        if self._ended or (self._last and not self.receiving):
+        if self._parser is None or self._ended or (self._last and not self.receiving):
             self._surplus = self._surplus or bool(data)
             return
         content_before = self.receiving
@@ -153,6 +153,8 @@ class Inflow:
     def consumed(self) -> None:
         """Note that the message popped last, content and all, has been dealt with."""
         self._unconsumed -= 1
+        if self._parser is None:
+            return
         self._parser.message_consumed()
         if _Hold.QUEUE in self._holds and self._unconsumed == _FEW_MESSAGES:
             # Later, so that thousands of pipelined requests cannot keep everybody else waiting.
@@ -177,10 +179,12 @@ class Inflow:
         self._apply_holds()
 
     def lost(self) -> None:
-        """The connection is gone."""
+        """The connection is gone, and with it what refers to this one (``processes.garbage``)."""
         self._transport = None
         self.fail(ClientError(400, "connection closed"))
         self._queue.clear()
+        self._on_messages = _nobody
+        self._parser = self._content = None
         if self.inlet is not None:
             self.inlet.end()
 
@@ -193,7 +197,8 @@ class Inflow:
 
     def pause_reading(self) -> None:
         """Called when enough content waits for its reader."""
-        self._parser.pause_reading()
+        if self._parser is not None:
+            self._parser.pause_reading()
         self._hold(_Hold.CONTENT, True)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
@@ -219,6 +224,10 @@ class Inflow:
             self._transport.pause_reading()
         elif not self._holds and not self._transport.is_reading():
             self._transport.resume_reading()
+
+
+def _nobody() -> None:
+    """Whom to tell of messages once the connection is gone."""
 
 
 def _max_field(settings: ServerSettings) -> int:

@@ -92,10 +92,11 @@ class Transaction:
         self.aborted = self.aborted or why
 
     def finish(self) -> None:
-        """Tell the sink, unless it has been told."""
+        """Tell the sink, unless it has been told; and let go of what refers to this one (``processes.garbage``)."""
         sink, self._sink = self._sink, None
         if sink is not None:
             sink(self._facts())
+        self.exchange = self.content = None
 
     def _facts(self) -> Finished:
         head = self.head

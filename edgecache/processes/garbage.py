@@ -5,17 +5,16 @@ Theory
     them it looks at every object that has survived so far. A stored response is seven such objects, so with a million
     responses each full collection stopped the process for seconds, and there was one whenever a quarter more had come.
 
-    Nothing that is stored is part of a cycle. So whatever survives a full collection is set aside (``gc.freeze``): it is
-    looked at in three collections, one of each generation, and never again; it is still freed when its last
-    reference goes. What a full collection has to look at is then what has come since the one before. With ``_FULL`` of
-    them, instead of ten, that is at most some twenty thousand objects: two or three milliseconds.
+    What was stored is never garbage that only a collector would find (``stores.eviction``). So whatever survives a full
+    collection is set aside (``gc.freeze``): it is looked at in three collections, one of each generation, and never
+    again; it is still freed when its last reference goes. A full collection looks at what has come since the one
+    before, and comes after ``_FULL`` of the middle generation instead of ten.
 
 Risk
-    A cycle that was set aside before it came to be garbage is freed no more. Cycles are made here by what lives for the
-    length of a request or of a connection: a task and its frames, an exception and its traceback, a protocol and its
-    transport. The former are garbage before they are set aside or take no part in one; the latter take themselves
-    apart when they are closed (``tests/processes/test_garbage.py`` counts them). Whatever else there may be ends
-    with the worker.
+    A cycle that was set aside before it came to be garbage is freed no more, until the worker ends. What lives as long
+    as a request or a connection makes cycles (a message and its exchange, a parser and whom it feeds, an exception
+    and its traceback), and therefore takes itself apart when it ends; ``tests/processes/test_garbage.py`` looks at
+    what is left of connections. What is garbage while it is young, as nearly all of it is, is found as ever.
 
 Called by ``processes.worker``, once, before anything is stored.
 """
@@ -27,7 +26,7 @@ from typing import Any, Final
 
 __all__ = ["bound_pauses"]
 
-_FULL: Final = 3
+_FULL: Final = 1
 """Collections of the middle generation, of ten thousand allocations each at most, before a full one."""
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from edgecache.app import compose
 from edgecache.errors import ConfigError
+from edgecache.processes.garbage import bound_pauses
 from edgecache.processes.inheritance import Order, Status, refusal
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def work(config: Config, inheritance: Inheritance) -> int:
     """Run an edge; return the exit code of the process."""
     logging.getLogger().setLevel(config.log.level.upper())
     inheritance.channel.setblocking(False)
+    bound_pauses()
     with asyncio.Runner(loop_factory=_LOOP_FACTORY) as runner:
         return runner.run(_serve(config, inheritance))
 
