@@ -63,8 +63,17 @@ def response(number: int, body: bytes = b"") -> StoredResponse:
     ]
     # As from the wire: no two responses share the strings of their fields.
     head = ResponseHead(200, fields_of((_copied(name), _copied(value)) for name, value in pairs))
-    times = {"request_time": NOW + number / 1000, "response_time": NOW + number / 1000 + 0.05}
-    return make(request, head, MemoryBody((body,)), DEFAULT, key=CacheKey(uri), birth=Birth(b"epoch", 7), **times)
+    sent = NOW + number / 1000
+    return make(
+        request,
+        head,
+        MemoryBody((body,)),
+        DEFAULT,
+        key=CacheKey(uri),
+        birth=Birth(b"epoch", 7),
+        request_time=sent,
+        response_time=sent + 0.05,
+    )
 
 
 def _copied(text: str) -> str:
