@@ -31,7 +31,7 @@ from edgecache.edges.outflow import Outflow
 from edgecache.edges.settings import ServerSettings
 from edgecache.engine.counters import Counters
 from edgecache.engine.exchange import Delivery
-from edgecache.engine.replies import CONDITIONS, Manner, Replies, Reply
+from edgecache.engine.replies import AS_RECEIVED, CONDITIONS, Manner, Replies, Reply
 from edgecache.http.message import FieldsView, Pair, fields_of
 from edgecache.http.negotiation import normalise
 
@@ -105,10 +105,12 @@ class Section:
         """Return canonical values, once for each set of names."""
         values = self._values.get(names)
         if values is None:
-            lines = ((name, self._fields.get(name)) for name in names)
-            values = tuple(None if line is None else normalise(name, (line,)) for name, line in lines)
-            self._values[names] = values
+            values = self._values[names] = tuple(map(self._value, names))
         return values
+
+    def _value(self, name: str) -> str | None:
+        value = self._fields.get(name.removeprefix(AS_RECEIVED))
+        return value if value is None or name.startswith(AS_RECEIVED) else normalise(name, (value,))
 
 
 class HitLane:

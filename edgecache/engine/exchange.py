@@ -44,7 +44,7 @@ class Exchange:
 
     ``result`` is the one word of access logs and metrics: hit, stale, revalidated, collapsed, miss, pass,
     synth or error. ``stored`` is what it was answered from, or what its answer is stored as, if either; ``unstored`` is
-    why what came for the store was not kept after all.
+    why what came for the store was not kept after all. ``provisional`` says that a better answer is being made.
     """
 
     request: Request
@@ -57,6 +57,7 @@ class Exchange:
     origin_status: int | None = None
     origin_seconds: float | None = None
     stored: StoredResponse | None = None
+    provisional: bool = False
     trace: list[str] = field(default_factory=list)
 
     def record(self, verb: str) -> None:

@@ -43,10 +43,13 @@ from edgecache.semantics.reason import Reason
 from edgecache.semantics.stored import CacheKey, StoredResponse
 from edgecache.stores.base import Slot, Tiers
 
-__all__ = ["CONDITIONS", "Asked", "Manner", "Replies", "Reply"]
+__all__ = ["AS_RECEIVED", "CONDITIONS", "Asked", "Manner", "Replies", "Reply"]
 
 CONDITIONS: Final = ("if-none-match", "if-modified-since", "range", "if-range")
 """Request fields that change what is given of a stored response, and never which one is."""
+
+AS_RECEIVED: Final = "="
+"""Before the name of a field: its value as it was received is meant."""
 
 _MOST_QUESTIONS: Final = 65_536
 """Of each of two generations: when the young one is full, the old one is dropped."""
@@ -115,7 +118,7 @@ class Asked(Protocol):
         ...
 
     def values(self, names: tuple[str, ...]) -> _Values:
-        """Return canonical values of fields, ``names`` in lower case, as ``selecting_value`` does."""
+        """Return canonical values (``selecting_value``) of fields, ``names`` in lower case, or as ``AS_RECEIVED``."""
         ...
 
 
@@ -169,6 +172,11 @@ class Reply:
         """Let go of what it was made of, and never be good again."""
         self.stored, self._pieces, self._before, self.others = None, (), b"", {}
         self._generated_at = math.inf
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether its content takes memory of its own."""
+        return self.stored is not None and self._pieces is not self.stored.body.local
 
     def is_good(self, now: float) -> bool:
         """Whether ``now``, in POSIX seconds, is within the span in which nothing would be decided anew."""
@@ -248,7 +256,7 @@ class Replies:
         reply = Reply(slot, stored, delivery.head.status, _content(delivery, stored), self._ledger.release)
         reply.timed(told, self._shared)
         slot.replies.append(reply)
-        if self._store.charge(slot, _PER_REPLY + len(head)):
+        if self._store.charge(slot, _PER_REPLY + len(head) + (reply.length if reply.is_apart else 0)):
             self._note(asked, line, reply, names)
             asked.manner.scheme = delivery.exchange.request.head.scheme
             asked.manner.authority = delivery.exchange.request.head.authority
@@ -297,13 +305,17 @@ class Replies:
 
 
 def _names(slot: Slot) -> tuple[str, ...]:
-    return tuple(sorted({name for stored in slot.responses for name in stored.selecting.names}))
+    names = {name for stored in slot.responses for name in stored.selecting.names}
+    if any(stored.encodable for stored in slot.responses):
+        names.add(f"{AS_RECEIVED}accept-encoding")  # which coding is liked best is not in the canonical value
+    return tuple(sorted(names))
 
 
 def _content(delivery: Delivery, stored: StoredResponse) -> tuple[bytes | memoryview, ...]:
     """Return the content of a delivery; where that is all that is stored, the very chunks."""
     chunks, pieces = stored.body.local, delivery.pieces or ()
-    return chunks if chunks is not None and sum(map(len, pieces)) == stored.body.size else pieces
+    is_all = delivery.head.status == stored.status and sum(map(len, pieces)) == stored.body.size
+    return chunks if chunks is not None and is_all and not stored.encodable else pieces
 
 
 def _told(delivery: Delivery, head: bytes) -> re.Match[bytes] | None:
@@ -311,7 +323,7 @@ def _told(delivery: Delivery, head: bytes) -> re.Match[bytes] | None:
     exchange, stored = delivery.exchange, delivery.exchange.stored
     if stored is None or exchange.result != "hit" or exchange.reason != Reason.FRESH or exchange.request.debug:
         return None
-    if stored.encodable or stored.freshness.sliding or delivery.stream is not None:
+    if exchange.provisional or stored.freshness.sliding or delivery.stream is not None:
         return None
     if delivery.head.status == 206 and "content-range" not in delivery.head.fields:
         return None  # several ranges: each answer has another boundary

@@ -87,6 +87,7 @@ def from_store(parts: Parts, exchange: Exchange, stored: StoredResponse, status:
     """Deliver a stored response and count its bytes."""
     exchange.stored = stored
     encoded = parts.encodings.of(stored, exchange.request.head) if stored.encodable else None
+    exchange.provisional = stored.encodable and encoded is None
     if encoded is None:
         delivery = deliver.stored(exchange, stored, status, parts.policy, now)
     else:

@@ -69,6 +69,21 @@ async def test_a_stored_response_is_encoded_once(start: Start, origin: ScriptedO
     assert len(origin.requests) == 1
 
 
+async def test_the_hit_lane_gives_what_each_client_likes_best(start: Start, origin: ScriptedOrigin) -> None:
+    origin.script = answering()
+    edge = await start()
+    likings = {"br;q=0.5, gzip": "gzip", "gzip;q=0.5, br": "br", "gzip, br;q=0": "gzip", "identity": None}
+    for liking in likings:
+        await wanting(edge, liking)
+    before = edge.parts.counters.hits_lane
+    for _ in range(2):
+        for liking, coding in likings.items():
+            response = await edge.fetch("/a.css", fields={"Accept-Encoding": liking})
+            assert response.fields.get("content-encoding") == coding
+            assert DECODERS.get(coding or "", bytes)(response.body) == TEXT
+    assert edge.parts.counters.hits_lane == before + 6  # what is not coded yet may be soon
+
+
 async def test_whoever_wants_no_coding_gets_none(start: Start, origin: ScriptedOrigin) -> None:
     origin.script = answering()
     edge = await start()
