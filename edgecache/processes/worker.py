@@ -47,7 +47,6 @@ def work(config: Config, inheritance: Inheritance) -> int:
     logging.getLogger().setLevel(config.log.level.upper())
     inheritance.channel.setblocking(False)
     bound_pauses()
-    bound_pauses()
     with asyncio.Runner(loop_factory=_LOOP_FACTORY) as runner:
         return runner.run(_serve(config, inheritance))
 
