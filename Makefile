@@ -10,7 +10,8 @@ FAULTS := tests/scenarios/test_broken_bodies.py tests/scenarios/test_deception.p
           tests/purging tests/stores tests/processes tests/fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults builds check lint types fmt conformance bench bench-guard bench-scaling bench-flames bench-purge bench-trouble clean
+.PHONY: help run test faults builds check lint types fmt conformance bench bench-guard bench-scaling bench-flames \
+        bench-purge bench-trouble bench-eviction bench-scale clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +61,12 @@ bench-purge: $(VENV)/.tests ## time of a purge, whatever it hits; 2 edges of 2 w
 
 bench-trouble: $(VENV)/.tests ## what hits cost while Redis is stopped or dead
 	@$(BIN)/python -m benchmarks.trouble $(ARGS)
+
+bench-eviction: $(VENV)/.run ## what each order of eviction finds in memory, beside who knows the future
+	@$(BIN)/python benchmarks/hit_ratio.py $(ARGS)
+
+bench-scale: $(VENV)/.run ## bytes, time and pauses of memory with a million responses; takes half an hour
+	@$(BIN)/python benchmarks/scale.py $(ARGS)
 
 clean: ## remove everything that was made
 	rm -rf $(VENV) .builds .conformance build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

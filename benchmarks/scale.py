@@ -1,4 +1,4 @@
-"""What a million stored responses cost: ``make bench-scale``, or ``python benchmarks/scale.py [--quick]``.
+"""What a million stored responses cost: ``make bench-scale``, or ``python benchmarks/scale.py``.
 
 Three questions about ``stores.memory`` alone, each in a process of its own, with responses as ``semantics.storing``
 makes them of 13 fields of common lengths:
@@ -36,8 +36,7 @@ from edgecache.stores.memory import MemoryStore
 ROOMY = 2**40
 """Bytes: nothing is evicted."""
 
-LOOKUPS = 50_000
-PUTS = 20_000
+OPERATIONS = 10_000
 ROUNDS = 5
 NOW = 1_795_000_000.0
 
@@ -139,9 +138,9 @@ def measured_times(count: int, eviction: str) -> dict[str, float]:
             full.put_now(store.peek(key)[0])
     for round_ in range(ROUNDS):
         # Keys as a request makes them: equal, but other objects.
-        asked = [CacheKey(_copied(key)) for key in random.choices(keys, k=LOOKUPS)]
+        asked = [CacheKey(_copied(key)) for key in random.choices(keys, k=OPERATIONS)]
         found["lookup"].append(timed(store.slot_now, asked))
-        more = [response(count + round_ * PUTS + number) for number in range(PUTS)]
+        more = [response(count + round_ * OPERATIONS + number) for number in range(OPERATIONS)]
         found["put"].append(timed(store.put_now, more))
         for each in more:
             store.remove_now(each)
@@ -208,22 +207,19 @@ def asked(question: Callable[..., dict[str, float]], *arguments: Any) -> dict[st
     return dict(json.loads(answer))
 
 
-def report(largest: int) -> Iterator[str]:
+def report(largest: int, evictions: Sequence[str]) -> Iterator[str]:
     """Yield the lines of the report."""
     sizes = [1_000, largest // 10, largest]
     found = asked(measured_bytes, largest // 10) | asked(traced_bytes, largest // 10)
     yield f"bytes beyond the body, of {largest // 10:,}: " + ", ".join(f"{n} {v:.0f}" for n, v in found.items())
     yield ""
     yield f"{'ns among':20}" + "".join(f"{size:>12,}" for size in sizes) + "     ratio"
-    for eviction in Eviction:
+    for eviction in evictions:
         times = [asked(measured_times, size, eviction) for size in sizes]
         for operation in times[0]:
             row = [each[operation] for each in times]
-            yield (
-                f"{f'{eviction} {operation}':20}"
-                + "".join(f"{value:12.0f}" for value in row)
-                + f"{row[-1] / row[0]:10.2f}"
-            )
+            figures = "".join(f"{value:12.0f}" for value in row)
+            yield f"{f'{eviction} {operation}':20}{figures}{row[-1] / row[0]:10.2f}"
     yield ""
     for settings in ("python", "worker"):
         pauses = asked(measured_pauses, largest, settings)
@@ -233,13 +229,14 @@ def report(largest: int) -> Iterator[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="10 000 responses instead of 1 000 000")
+    parser.add_argument("--eviction", action="append", choices=list(Eviction), help="[each]")
     parser.add_argument("--ask", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.ask:
         question, *arguments = json.loads(given.ask)
         json.dump(QUESTIONS[question](*arguments), sys.stdout)
         return
-    for line in report(10_000 if given.quick else 1_000_000):
+    for line in report(10_000 if given.quick else 1_000_000, given.eviction or list(Eviction)):
         print(line, flush=True)
 
 

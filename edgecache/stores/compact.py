@@ -2,9 +2,8 @@
 
 Theory
     Of 13 fields of common lengths, as they come from the wire, a response without a body took 4 KB: 2 KB for pairs
-    of strings whose text is in the rendered head as well, and 1 KB for numbers, tags and selecting fields that
-    thousands of others have too. What is made of it here is equal to it, takes 1.6 KB, and has a fourth of the
-    objects for a collector of cycles to look at.
+    of strings and validators whose text is in the rendered head as well, and 0.7 KB for numbers, tags and selecting
+    fields that thousands of others have too. What is made of it here is equal to it and takes 1.5 KB.
 
 Invariants
     * A compacted response is equal to the one it is made from, and compacting it again changes nothing.
@@ -16,6 +15,7 @@ Called by ``stores.memory``.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
@@ -25,10 +25,13 @@ from edgecache.http.field_lines import FieldLines
 from edgecache.http.message import Pair
 from edgecache.semantics.stored import Birth, Freshness, Selecting, StoredResponse, Validators
 
-__all__ = ["Compactor"]
+__all__ = ["Compactor", "ReadValidators"]
 
 _MOST_KNOWN: Final = 1024
 """Values of each kind that are known to be in common."""
+
+_ETAG: Final = re.compile(rb"(?im)^etag: (.*)\r$")
+_LAST_MODIFIED: Final = re.compile(rb"(?im)^last-modified: (.*)\r$")
 
 _NO_TAGS: Final[frozenset[str]] = frozenset()
 
@@ -40,19 +43,19 @@ class Compactor:
 
     def __init__(self) -> None:
         self._numbers: Final[dict[float, float]] = {}
-        self._texts: Final[dict[str, str]] = {}
         self._selecting: Final[dict[Selecting, Selecting]] = {}
         self._births: Final[dict[Birth, Birth]] = {}
 
     def compacted(self, response: StoredResponse) -> StoredResponse:
         """Return an equal response."""
+        fields = _lines(response)
         return replace(
             response,
-            fields=_lines(response),
+            fields=fields,
             freshness=self._freshness(response.freshness),
             birth=_known(self._births, response.birth),
             selecting=_known(self._selecting, response.selecting),
-            validators=self._validators(response.validators),
+            validators=_validators(response, fields),
             tags=frozenset(sys.intern(str(tag)) for tag in response.tags) if response.tags else _NO_TAGS,
         )
 
@@ -71,11 +74,46 @@ class Compactor:
             slides_until=_known(numbers, float(freshness.slides_until)),
         )
 
-    def _validators(self, validators: Validators) -> Validators:
-        """A deploy gives everything one Last-Modified; entity tags are for one response each."""
-        if validators.last_modified is None:
-            return validators
-        return replace(validators, last_modified=_known(self._texts, validators.last_modified))
+
+class ReadValidators(Validators):
+    """Validators that are read from field lines whenever somebody looks at them."""
+
+    __slots__ = ("_lines",)
+
+    _lines: bytes
+
+    def __init__(self, lines: bytes) -> None:
+        object.__setattr__(self, "_lines", lines)
+
+    @property
+    def etag(self) -> str | None:
+        """The first ETag."""
+        return _read(_ETAG, self._lines)
+
+    @property
+    def last_modified(self) -> str | None:
+        """The first Last-Modified."""
+        return _read(_LAST_MODIFIED, self._lines)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Validators):
+            return NotImplemented
+        return (self.etag, self.last_modified) == (other.etag, other.last_modified)
+
+    def __hash__(self) -> int:
+        return hash((self.etag, self.last_modified))
+
+
+def _read(field: re.Pattern[bytes], lines: bytes) -> str | None:
+    found = field.search(lines)
+    return None if found is None else found[1].decode("latin-1")
+
+
+def _validators(response: StoredResponse, fields: Sequence[Pair]) -> Validators:
+    if isinstance(response.validators, ReadValidators) or not isinstance(fields, FieldLines):
+        return response.validators
+    read = ReadValidators(fields.lines)
+    return read if read == response.validators else response.validators
 
 
 def _lines(response: StoredResponse) -> Sequence[Pair]:

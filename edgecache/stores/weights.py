@@ -34,6 +34,7 @@ from typing import Final
 from edgecache.http.field_lines import FieldLines
 from edgecache.semantics.stored import StoredResponse
 from edgecache.stores.base import Slot
+from edgecache.stores.compact import ReadValidators
 
 __all__ = ["weigh", "weight_of"]
 
@@ -58,7 +59,8 @@ def weigh(response: StoredResponse) -> int:
     weight = _PER_RESPONSE + response.body.size + _PER_CHUNK * len(response.body.local or ())
     weight += len(response.rendered) + len(response.key) + _fields(response)
     validators, selecting = response.validators, response.selecting
-    weight += _string(validators.etag) + _string(validators.last_modified)
+    if not isinstance(validators, ReadValidators):
+        weight += _string(validators.etag) + _string(validators.last_modified)
     if response.uri is not response.key:
         weight += _string(response.uri)
     if response.tags:

@@ -9,7 +9,7 @@ import pytest
 from edgecache.http.field_lines import FieldLines
 from edgecache.http.message import fields_of, render_fields, render_status_line
 from edgecache.semantics.stored import Birth, Freshness, Selecting, StoredResponse, Validators
-from edgecache.stores.compact import Compactor
+from edgecache.stores.compact import Compactor, ReadValidators
 from tests.stores.contract import key, response, variant
 
 
@@ -64,7 +64,6 @@ def test_what_is_in_common_is_kept_once() -> None:
             assert getattr(a.freshness, one.name) is getattr(b.freshness, one.name), one.name
     assert a.birth is b.birth
     assert a.selecting is b.selecting
-    assert a.validators.last_modified is b.validators.last_modified
     assert min(a.tags) is min(b.tags)
 
 
@@ -74,6 +73,36 @@ def test_fields_are_kept_as_the_head_that_is_there_anyway() -> None:
     assert made.fields.lines is made.rendered
 
 
+LINES = (("ETag", '"v1"'), ("x", "etag: no"), ("LAST-modified", "Mon, 23 Nov 2026 00:00:00 GMT"), ("ETag", '"v2"'))
+
+
+@pytest.mark.parametrize(
+    ("validators", "is_read"),
+    [
+        (Validators('"v1"', "Mon, 23 Nov 2026 00:00:00 GMT"), True),
+        (Validators('"v2"', "Mon, 23 Nov 2026 00:00:00 GMT"), False),  # not what the fields say first
+        (Validators('"v1"', None), False),
+        (Validators(), False),
+    ],
+)
+def test_validators_are_read_from_the_fields_where_they_are_there(validators: Validators, is_read: bool) -> None:
+    made = Compactor().compacted(response(fields=LINES, validators=validators))
+    assert isinstance(made.validators, ReadValidators) == is_read
+    assert made.validators == validators
+    assert validators == made.validators
+    assert hash(made.validators) == hash(validators)
+    assert bool(made.validators) == bool(validators)
+    assert (made.validators.etag, made.validators.last_modified) == (validators.etag, validators.last_modified)
+    assert made.validators != Validators("another")
+    assert Compactor().compacted(made).validators is made.validators
+
+
+def test_no_validators_are_read_from_fields_that_have_none() -> None:
+    made = Compactor().compacted(response(fields=(("A", "1"),), validators=Validators()))
+    assert isinstance(made.validators, ReadValidators)
+    assert not made.validators
+
+
 def test_what_never_repeats_makes_it_forget() -> None:
     compactor = Compactor()
     for number in range(5000):
@@ -81,5 +110,5 @@ def test_what_never_repeats_makes_it_forget() -> None:
         lifetime = Freshness(0.0, lifetime=float(number))
         made = compactor.compacted(response("a", key=key("a"), birth=birth, freshness=lifetime))
         assert (made.birth, made.freshness) == (birth, lifetime)
-    known = (compactor._births, compactor._numbers, compactor._texts, compactor._selecting)
+    known = (compactor._births, compactor._numbers, compactor._selecting)
     assert all(len(each) <= 1024 for each in known)
