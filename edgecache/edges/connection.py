@@ -36,7 +36,7 @@ from edgecache.edges.delivery import BrokenDelivery, Frame, frame, let_go, refus
 from edgecache.edges.finished import Aborted
 from edgecache.edges.inflow import Incoming, Inflow
 from edgecache.edges.outflow import Outflow
-from edgecache.edges.request_head import ReceivedRequest, read_request
+from edgecache.edges.request_head import ReceivedRequest, RequestReader
 from edgecache.edges.transaction import Transaction
 from edgecache.edges.tunnel import relay, switching_head
 from edgecache.engine.exchange import Delivery, Request
@@ -85,6 +85,7 @@ class Connection(asyncio.Protocol):
         settings = self._owner.settings
         self._transport = transport
         self._peer = self._owner.peers.identify(transport)
+        self._reader = RequestReader(self._peer, settings)
         self._inflow = Inflow(transport, settings, self._advance)
         self._outflow = Outflow(transport, settings)
         self._deadline = self._loop.time() + settings.header_timeout
@@ -205,7 +206,7 @@ class Connection(asyncio.Protocol):
         try:
             if isinstance(incoming, ClientError):
                 raise incoming
-            received = read_request(incoming[0], self._peer, self._owner.settings)
+            received = self._reader.read(incoming[0])
         except ClientError as error:
             self._refuse(transaction, error)
             self._end(transaction)
