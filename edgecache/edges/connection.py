@@ -38,7 +38,7 @@ from edgecache.edges.finished import Aborted
 from edgecache.edges.inflow import Incoming, Inflow
 from edgecache.edges.lane import Lane
 from edgecache.edges.outflow import Outflow
-from edgecache.edges.request_head import ReceivedRequest, read_request
+from edgecache.edges.request_head import ReceivedRequest, RequestReader
 from edgecache.edges.transaction import Transaction
 from edgecache.edges.tunnel import relay, switching_head
 from edgecache.engine.exchange import Delivery, Request
@@ -90,6 +90,7 @@ class Connection(asyncio.Protocol):
         settings = self._owner.settings
         self._transport = transport
         self._peer = self._owner.peers.identify(transport)
+        self._reader = RequestReader(self._peer, settings)
         self._inflow = Inflow(transport, settings, self._advance)
         self._outflow = Outflow(transport, settings)
         if self._owner.lanes is not None:
@@ -212,7 +213,7 @@ class Connection(asyncio.Protocol):
             self._end(transaction)
             return
         try:
-            received = read_request(incoming[0], self._peer, self._owner.settings)
+            received = self._reader.read(incoming[0])
         except ClientError as error:
             self._refuse(transaction, error)
             self._end(transaction)

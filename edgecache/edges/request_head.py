@@ -6,8 +6,11 @@ Theory
     because a cache that reads a message differently from its origin can be made to store the wrong
     thing. What does not pass is a ``ClientError``; nothing is repaired.
 
+    Browsers send the same fields with every request on a connection. What was found out about them holds for the next
+    request with the same method, version and fields to the byte; only its target is new.
+
 Invariants
-    * Pure: no clock, no sockets, nothing remembered but the authorities last seen.
+    * Pure: no clock, no sockets; remembered are the authorities last seen, and of a connection the latest fields.
     * The target is passed on as received; only an absolute-form loses its scheme and authority (RFC 9112 §3.2.2).
     * Field values are the received bytes as latin-1. The first field is ``Host``, and it equals ``authority``.
     * Fields that frame the message (``Content-Length``, ``Expect`` …) are facts of ``ReceivedRequest``, not fields.
@@ -29,7 +32,7 @@ from edgecache.http.fields import CONNECTION_FIELDS, connection_options
 from edgecache.http.message import FieldsView, Pair, RequestHead, fields_of
 from edgecache.http.target import parse_authority, parse_target
 
-__all__ = ["ReceivedRequest", "parser_failure", "read_request"]
+__all__ = ["ReceivedRequest", "RequestReader", "parser_failure", "read_request"]
 
 _FIELD_TEXT: Final = re.compile(r"[\t\n -~\x80-\xff]*")
 """Names and values with line feeds between them."""
@@ -97,6 +100,32 @@ class ReceivedRequest:
     expects_continue: bool
     upgrade: str | None
     debug: bool
+
+
+class RequestReader:
+    """Reads the requests of one connection."""
+
+    __slots__ = ("_but_target", "_latest", "_peer", "_settings")
+
+    def __init__(self, peer: Peer, settings: ServerSettings) -> None:
+        self._peer = peer
+        self._settings = settings
+        self._but_target: object = None  # all of the latest message but its target
+        self._latest: ReceivedRequest | None = None
+
+    def read(self, message: RawRequestMessage) -> ReceivedRequest:
+        """As ``read_request``."""
+        if not message.path.startswith("/"):  # it may name the authority, or be malformed
+            return read_request(message, self._peer, self._settings)
+        but_target = (message.raw_headers, message.method, message.version)
+        latest = self._latest
+        if latest is None or but_target != self._but_target:
+            received = read_request(message, self._peer, self._settings)
+            self._but_target, self._latest = but_target, received
+            return received
+        _, _, target = parse_target(message.method, message.path)
+        head = RequestHead(message.method, latest.head.scheme, latest.head.authority, target, latest.head.fields)
+        return ReceivedRequest(head, latest.length, latest.expects_continue, latest.upgrade, latest.debug)
 
 
 def read_request(message: RawRequestMessage, peer: Peer, settings: ServerSettings) -> ReceivedRequest:

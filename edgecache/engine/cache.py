@@ -44,7 +44,7 @@ from edgecache.purging.base import Ledger
 from edgecache.semantics import key, reuse
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import Complete, Decision, Forward, Refuse, Serve, ServeStale, Validate
-from edgecache.semantics.rules import RuleSet
+from edgecache.semantics.rules import Applied, RuleSet
 from edgecache.semantics.unkeyed import doubtful
 from edgecache.stores.base import FillLock, Tiers
 
@@ -135,7 +135,7 @@ class Cache:
         if MIN_SEQUENCE in head.fields:
             return None
         parts, now = self._parts, self._parts.clock()
-        asked = parts.rules.applied(head)
+        asked = self._asked(request)
         if asked.policy.passes:
             return None
         plan = parts.planned(asked)
@@ -153,7 +153,7 @@ class Cache:
         head = request.head
         if request.upgrade is not None:
             return await through.pass_through(self._parts, exchange, Reason.UPGRADE)
-        asked = self._parts.rules.applied(head)
+        asked = self._asked(request)
         if (reason := passing(asked, has_content=request.body is not None)) is not None:
             return await through.pass_through(self._parts, exchange, reason)
         await self._catch_up(head)
@@ -167,6 +167,12 @@ class Cache:
             return await through.pass_through(self._parts, exchange, Reason.CONTENT)
         digest = key.content_digest(content, head.fields)
         return await self._answer(exchange, self._parts.planned(asked, digest, content))
+
+    def _asked(self, request: Request) -> Applied:
+        """Return what the rules make of a request: the same, however often it is asked."""
+        if request.asked is None:
+            request.asked = self._parts.rules.applied(request.head)
+        return request.asked
 
     async def _catch_up(self, head: RequestHead) -> None:
         """Learn of a purge or an activation that the request names, before it is looked up."""
@@ -210,7 +216,8 @@ class Cache:
             case Complete(response, first, last, reason):
                 plan = replace(plan, complete=(response, first, last))
             case Forward(reason):
-                plan = replace(plan, keep_range=_asks_for_range(head))
+                if _asks_for_range(head):
+                    plan = replace(plan, keep_range=True)
         plan = self._apart(plan)
         if head.method == "HEAD":
             return await through.forward_head(self._parts, exchange, plan, reason)
@@ -229,7 +236,7 @@ class Cache:
 
 
 def _asks_for_range(head: RequestHead) -> bool:
-    return head.method == "GET" and parse_range(head.fields.get("range", "")) is not None
+    return head.method == "GET" and "range" in head.fields and parse_range(head.fields["range"]) is not None
 
 
 def _is_busy(parts: Parts, plan: Plan, now: float) -> bool:

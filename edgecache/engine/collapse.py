@@ -117,6 +117,7 @@ class Flight:
 
     Attributes:
         birth: the ledger's position from before the request was sent; None while the flight is queued.
+        outcome: what came of it; None as long as that is not known.
         members: how many wait for the outcome or have not yet attached to its fill.
         wanted: whether the fill is to be finished even when nobody reads it.
         deserted: whether its leader has left, who would have closed an unshared response.
@@ -125,20 +126,22 @@ class Flight:
     """
 
     __slots__ = (
-        *("_take_off", "birth", "deserted", "is_personal", "key", "members", "outcome", "successor", "uri", "wanted"),
+        *("_take_off", "_waiting", "birth", "deserted", "is_personal", "key", "members", "outcome", "successor", "uri"),
+        "wanted",
     )
 
     def __init__(self, key: str, uri: str, birth: Birth | None) -> None:
         self.key: Final = key
         self.uri: Final = uri
         self.birth = birth
-        self.outcome: Final[asyncio.Future[Outcome]] = asyncio.get_running_loop().create_future()
+        self.outcome: Outcome | None = None
         self.members = 0
         self.wanted = False
         self.deserted = False
         self.is_personal = False
         self.successor: Flight | None = None
         self._take_off: Callable[[], None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
 
     def when_due(self, take_off: Callable[[], None]) -> None:
         """Call ``take_off`` when the request may be sent: now, or when its turn has come."""
@@ -157,17 +160,28 @@ class Flight:
 
     def resolve(self, outcome: Outcome) -> None:
         """Tell everybody who waits."""
-        if not self.outcome.done():
-            self.outcome.set_result(outcome)
+        if self.outcome is None:
+            self.outcome = outcome
+            for waiter in self._waiting:
+                if not waiter.done():
+                    waiter.set_result(None)
+
+    async def landed(self) -> Outcome:
+        """Wait for the outcome, each by a future of its own: whoever is cancelled leaves the others undisturbed."""
+        if self.outcome is None:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+        assert self.outcome is not None  # nobody else wakes who waits
+        return self.outcome
 
     def tags(self) -> frozenset[str]:
         """Labels of what is coming, empty until its head is known."""
-        outcome = self.outcome.result() if self.outcome.done() else None
-        return outcome.prototype.tags if isinstance(outcome, Filled) else frozenset()
+        return self.outcome.prototype.tags if isinstance(self.outcome, Filled) else frozenset()
 
     def is_open(self) -> bool:
         """Whether a request that comes now could still share it."""
-        outcome = self.outcome.result() if self.outcome.done() else None
+        outcome = self.outcome
         if outcome is None:
             return True
         return isinstance(outcome, Filled) and not outcome.fill.spilled and not outcome.fill.failed
@@ -217,10 +231,9 @@ class Collapse:
     def growing(self, key: str) -> Filled | None:
         """Return the response that is on its way under a key, while a request that comes now could share it."""
         flight = self._flights.get(key)
-        if flight is None or not (flight.outcome.done() and flight.is_open() and self._survives(flight)):
+        if flight is None or not isinstance(flight.outcome, Filled):
             return None
-        outcome = flight.outcome.result()
-        return outcome if isinstance(outcome, Filled) else None
+        return flight.outcome if flight.is_open() and self._survives(flight) else None
 
     def end(self, flight: Flight) -> None:
         """Close a flight to joiners, and let the one that is queued behind it begin."""

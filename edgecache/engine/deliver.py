@@ -25,6 +25,8 @@ from edgecache.http.message import (
     ResponseHead,
     fields_of,
     reason_phrase,
+    render_fields,
+    render_status_line,
 )
 from edgecache.origin.base import Framing, OriginResponse
 from edgecache.semantics.policy import Policy
@@ -74,7 +76,7 @@ def stored(exchange: Exchange, response: StoredResponse, status: Status, policy:
     if _is_plain(request) and response.content_range is None:
         extra += _content_length(response.status, response.body.size)
         head = ResponseHead(response.status, _EMPTY)
-        return _whole(exchange, head, source, response.rendered + _lines(extra))
+        return _whole(exchange, head, source, response.rendered + render_fields(extra))
     return _negotiate(exchange, response.shown(), extra, source, now)
 
 
@@ -93,7 +95,7 @@ def encoded(
     )
     if _is_plain(exchange.request.head):
         extra += _content_length(response.status, len(content))
-        rendered = coded.rendered(response) + _lines(extra)
+        rendered = coded.rendered(response) + render_fields(extra)
         return _whole(exchange, ResponseHead(response.status, _EMPTY), source, rendered)
     return _negotiate(exchange, coded.head(response), extra, source, now)
 
@@ -123,8 +125,8 @@ def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, 
         pieces=_pieces_of(fill),
         stream=lambda start, stop: fill.attach(start, stop),
     )
-    if held is not None:
-        # The origin has already cut the representation down to what was asked for.
+    if held is not None or _is_plain(exchange.request.head):
+        # There is nothing to evaluate, or the origin has already cut the representation down to what was asked for.
         return _as_is(exchange, head, extra, source, length)
     return _negotiate(exchange, head, extra, source, now)
 
@@ -152,12 +154,13 @@ def passed(
     if body is not None:
         response.close()
     return Delivery(
-        head=ResponseHead(head.status, fields_of(pairs)),
+        head=ResponseHead(head.status, fields_of(pairs) if is_tunnel else _EMPTY),
         length=length,
         exchange=exchange,
         pieces=None if body is None else (body,),
         stream=_Passing(response) if body is None and not is_tunnel else None,
         tunnel=response.tunnel,
+        rendered=None if is_tunnel else _rendered(head.status, pairs),
     )
 
 
@@ -189,8 +192,8 @@ def _of_stored(exchange: Exchange, response: StoredResponse, status: Status, pol
     return [*_timing(freshness, now), *_explained(exchange, status, policy, ttl=int(freshness.ttl(now)))]
 
 
-def _lines(pairs: Iterable[Pair]) -> bytes:
-    return b"".join(f"{name}: {value}\r\n".encode("latin-1") for name, value in pairs)
+def _rendered(status: int, pairs: Iterable[Pair]) -> bytes:
+    return render_status_line(status) + render_fields(pairs)
 
 
 def _stored_source(response: StoredResponse) -> Source:
@@ -265,12 +268,14 @@ def _as_is(
     pairs = [*_delivered(head.fields), *extra]
     if length is not None:
         pairs += _content_length(head.status, length)
-    delivered = ResponseHead(head.status, fields_of(pairs))
+    delivered, rendered = ResponseHead(head.status, _EMPTY), _rendered(head.status, pairs)
     if exchange.request.head.method == "HEAD":
-        return Delivery(head=delivered, length=0, exchange=exchange, pieces=())
+        return Delivery(head=delivered, length=0, exchange=exchange, pieces=(), rendered=rendered)
     if source.pieces is not None and length is not None:
-        return Delivery(head=delivered, length=length, exchange=exchange, pieces=source.pieces(0, length))
-    return Delivery(head=delivered, length=length, exchange=exchange, stream=source.stream(0, None))
+        pieces = source.pieces(0, length)
+        return Delivery(head=delivered, length=length, exchange=exchange, pieces=pieces, rendered=rendered)
+    stream = source.stream(0, None)
+    return Delivery(head=delivered, length=length, exchange=exchange, stream=stream, rendered=rendered)
 
 
 def _whole(exchange: Exchange, head: ResponseHead, source: Source, rendered: bytes) -> Delivery:

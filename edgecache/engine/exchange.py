@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.origin.base import InterimHandler, RequestBody, Tunnel
+from edgecache.semantics.rules import Applied
 from edgecache.semantics.stored import StoredResponse
 
 __all__ = ["Delivery", "Exchange", "Request"]
@@ -28,6 +29,7 @@ class Request:
         debug: whether the client may see cache keys.
         warms: the release that this request of the edge's own is for, active or not yet (``engine.warming``); empty
             for every request of a client.
+        asked: what the rules make of it, as soon as the engine has asked them.
     """
 
     head: RequestHead
@@ -36,6 +38,7 @@ class Request:
     on_interim: InterimHandler | None = None
     debug: bool = False
     warms: str = ""
+    asked: Applied | None = None
 
 
 @dataclass(slots=True)

@@ -210,7 +210,7 @@ class Fetcher:
             instead=plan.validate,
             beside=self._store.lookup_now(plan.key),
         )
-        self._judgements.note(plan, head, judged, _birth(flight), now)
+        self._judgements.note(plan, judged, _birth(flight), now)
         if judged.refusal is not None:
             self._unshared(flight, plan, response, judged)
             return

@@ -197,13 +197,13 @@ def _count_miss(parts: Parts, plan: Plan) -> None:
 
 
 async def outcome_of(flight: Flight, leads: bool) -> Outcome:
-    """Wait for a flight. Whoever is cancelled meanwhile leaves the others undisturbed."""
+    """Wait for a flight. A leader that is cancelled meanwhile does not need what comes for it alone."""
     try:
-        return await asyncio.shield(flight.outcome)
+        return await flight.landed()
     except asyncio.CancelledError:
         flight.deserted = flight.deserted or leads
-        if leads and flight.outcome.done() and isinstance(outcome := flight.outcome.result(), Unshared):
-            outcome.response.close()
+        if leads and isinstance(flight.outcome, Unshared):
+            flight.outcome.response.close()
         raise
 
 

@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from edgecache.engine.judging import Judgement
 from edgecache.engine.plan import Plan
-from edgecache.http.message import FieldsView, Pair, ResponseHead
+from edgecache.http.message import FieldsView, Pair
 from edgecache.semantics import selection
 from edgecache.semantics.explanation import HIDDEN
 from edgecache.semantics.key import cookies
@@ -100,11 +100,10 @@ class Judgements:
         """Return what became of the latest response for a key; None when that is not known any more."""
         return self._noted.get(_digest(key))
 
-    def note(self, plan: Plan, response: ResponseHead, judged: Judgement, birth: Birth, now: float) -> None:
-        """Remember a judgement about a ``response`` as it came, at ``now`` (POSIX seconds)."""
-        noted = Noted(now, judged.head.status, judged.refusal, birth, _tags(plan, judged))
-        if judged.refusal is not None:
-            noted = replace(noted, **_grounds(plan, response, judged))
+    def note(self, plan: Plan, judged: Judgement, birth: Birth, now: float) -> None:
+        """Remember a judgement about a response that came at ``now`` (POSIX seconds)."""
+        grounds = {} if judged.refusal is None else _grounds(plan, judged)
+        noted = Noted(now, judged.head.status, judged.refusal, birth, _tags(plan, judged), **grounds)
         self._remember(_digest(plan.key), noted)
 
     def refuse(self, key: CacheKey, reason: Reason) -> None:
@@ -121,17 +120,24 @@ class Judgements:
             self._noted.popitem(last=False)
 
 
-def _grounds(plan: Plan, response: ResponseHead, judged: Judgement) -> dict[str, Any]:
+def _grounds(plan: Plan, judged: Judgement) -> dict[str, Any]:
     """Return what a refusal was based on."""
-    head, policy, fields = judged.head, judged.policy, plan.head.fields
+    fields = plan.head.fields
     return {
         "objections": judged.objections,
-        "fields": _looked_at(head.fields),
+        "fields": _looked_at(judged.head.fields),
         "cookies": _names(name for name, _ in cookies(fields)),
-        "unkeyed": _names(doubtful(plan.head, policy, selection.vary_names(head.fields) or ())),
+        "unkeyed": _names(_unkeyed(plan, judged)),
         "authorized": "authorization" in fields,
-        "rules": plan.asked.rules.matching(plan.asked.asked, response),
+        "rules": judged.rules,
     }
+
+
+def _unkeyed(plan: Plan, judged: Judgement) -> tuple[str, ...]:
+    """Nearly always there are none, and the objections say so."""
+    if Reason.UNKEYED_FIELD not in judged.objections and not judged.policy.unsafe_ignore_request_fields:
+        return ()
+    return doubtful(plan.head, judged.policy, selection.vary_names(judged.head.fields) or ())
 
 
 def _tags(plan: Plan, judged: Judgement) -> frozenset[str]:

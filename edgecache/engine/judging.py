@@ -18,7 +18,7 @@ from edgecache.semantics.key import KEYED_METHODS
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import may_serve_instead
-from edgecache.semantics.rules import Applied
+from edgecache.semantics.rules import Applied, Rule
 from edgecache.semantics.selection import is_of_the_request
 from edgecache.semantics.stored import Freshness, StoredResponse
 
@@ -36,6 +36,7 @@ class Judgement:
         refusal: why it is not stored, or None.
         objections: everything that its head has against that (``storing.objections``).
         freshness: its numbers, without jitter.
+        rules: those that apply to it.
     """
 
     policy: Policy
@@ -44,6 +45,7 @@ class Judgement:
     refusal: Reason | None
     objections: tuple[Reason, ...] = ()
     freshness: Freshness | None = None
+    rules: tuple[Rule, ...] = ()
 
 
 def passing(asked: Applied, *, has_content: bool) -> Reason | None:
@@ -83,7 +85,8 @@ def judge(
 
     ``instead`` is what is stored and may take the place of a failure; ``beside`` is what is stored under the same key.
     """
-    policy = asked.on(response.head)
+    rules = asked.matching(response.head)
+    policy = asked.under(rules)
     head = presenting.amended(request, response.head, policy)
     governing = freshness.govern(head.fields, policy)
     numbers = freshness.assess(head, governing, policy, request_time=request_time, response_time=response_time)
@@ -100,7 +103,7 @@ def judge(
         reason = Reason.ERROR_KEPT_OUT
     is_by_rule = "cache-control" in head.fields and "cache-control" not in response.head.fields
     shown = presenting.shown_head(head, policy, objections, is_by_rule=is_by_rule)
-    return Judgement(policy, head, shown, reason, objections, numbers)
+    return Judgement(policy, head, shown, reason, objections, numbers, rules)
 
 
 def _kept_out(request: RequestHead, status: int, stored: StoredResponse | None, now: float) -> Reason | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from edgecache.http.message import RequestHead, ResponseHead, fields_of
+from edgecache.http.message import FieldsView, RequestHead, ResponseHead
 from edgecache.purging.base import Ledger
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics import releases, validation
+from edgecache.semantics.freshness import own_via
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.reason import Reason
 from edgecache.semantics.rules import Applied
@@ -84,11 +85,12 @@ class Plan:
 
 def forwarded(head: RequestHead, policy: Policy, release: str = "") -> RequestHead:
     """Add what a proxy adds (RFC 9110 §7.6.3), what this one can do and wants; drop what was meant for it alone."""
-    pairs = [*head.fields.items(), ("Via", f"1.1 {policy.name}")]
-    if MIN_SEQUENCE in head.fields or releases.FIELD in head.fields:
-        pairs = [pair for pair in pairs if pair[0].lower() not in _OWN]
+    fields = head.fields.copy()
+    for name in _OWN:
+        fields.popall(name, None)
+    fields.add("Via", own_via(policy))
     if release:
-        pairs.append((releases.FIELD, release))
+        fields.add(releases.FIELD, release)
     if policy.surrogate_control:
-        pairs.append(("Surrogate-Capability", f'{policy.name}="Surrogate/1.0"'))
-    return RequestHead(head.method, head.scheme, head.authority, head.target, fields_of(pairs))
+        fields.add("Surrogate-Capability", f'{policy.name}="Surrogate/1.0"')
+    return RequestHead(head.method, head.scheme, head.authority, head.target, FieldsView(fields))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Precondition",
+    "asks_for_everything",
     "evaluate",
     "fails_if_match",
     "has_cache_conditions",
@@ -131,6 +132,11 @@ def _is_unmodified_since(request: FieldsView, last_modified: str | None, date: f
     if modified is None:
         modified = date
     return modified is not None and modified <= since
+
+
+def asks_for_everything(fields: FieldsView) -> bool:
+    """Whether nothing makes a request conditional for a cache, or partial."""
+    return not any(name in fields for name in _VALIDATION_FIELDS)
 
 
 def without_conditions(pairs: Iterable[Pair]) -> list[Pair]:

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from edgecache.http.memo import memoised
+
 if TYPE_CHECKING:
     from edgecache.http.message import FieldsView, Pair
 
@@ -255,10 +257,20 @@ The proxy-auth ones are for the next proxy that wants them (§11.7), and that on
 
 def connection_options(fields: FieldsView) -> frozenset[str]:
     """Return the options in Connection, lower case."""
-    return frozenset(option.lower() for option in members(fields, "connection"))
+    value = combined(fields, "connection")
+    return _NO_OPTIONS if value is None else _options(value)
+
+
+_NO_OPTIONS: Final[frozenset[str]] = frozenset()
+
+
+@memoised
+def _options(value: str) -> frozenset[str]:
+    return frozenset(option.lower() for option in split_list(value))
 
 
 def without_connection_fields(fields: FieldsView) -> list[Pair]:
     """Return the end-to-end field lines: what is neither a connection field nor named by Connection."""
-    dropped = CONNECTION_FIELDS | connection_options(fields) if "connection" in fields else CONNECTION_FIELDS
+    options = connection_options(fields)
+    dropped = CONNECTION_FIELDS if options <= CONNECTION_FIELDS else CONNECTION_FIELDS | options
     return [(name, value) for name, value in fields.items() if name.lower() not in dropped]

@@ -15,8 +15,9 @@ Invariants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
@@ -81,6 +82,7 @@ def reason_phrase(status: int) -> str:
     return _REASONS.get(status, "")
 
 
+@lru_cache
 def render_status_line(status: int) -> bytes:
     """Return ``HTTP/1.1 200 OK\\r\\n``."""
     return b"HTTP/1.1 %d %s\r\n" % (status, reason_phrase(status).encode("ascii"))
@@ -88,9 +90,4 @@ def render_status_line(status: int) -> bytes:
 
 def render_fields(pairs: Iterable[Pair]) -> bytes:
     """Return field lines as bytes, one CRLF after each, no blank line at the end."""
-    return b"".join(_lines(pairs))
-
-
-def _lines(pairs: Iterable[Pair]) -> Iterator[bytes]:
-    for name, value in pairs:
-        yield f"{name}: {value}\r\n".encode("latin-1")
+    return "".join([f"{name}: {value}\r\n" for name, value in pairs]).encode("latin-1")

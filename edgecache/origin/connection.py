@@ -29,6 +29,7 @@ from edgecache.http.fields import combined, connection_options
 from edgecache.origin.base import Framing, InterimHandler, RequestBody
 from edgecache.origin.framing import BodyReader, body_reader
 from edgecache.origin.inflow import Inflow
+from edgecache.origin.patience import Patience
 from edgecache.origin.response import ConnectionTunnel, Response
 from edgecache.origin.wire import WireRequest, WireResponse, is_hopeless, parse_response
 
@@ -76,6 +77,7 @@ class OriginConnection(asyncio.Protocol):
         self._early = b""  # the part of a head that is here
         self._writable = asyncio.Event()
         self._arrivals = select.poll()
+        self._patience = Patience(loop, self._lose_patience)
         self.closed: asyncio.Future[None] = loop.create_future()
 
     # What the pool asks
@@ -128,18 +130,15 @@ class OriginConnection(asyncio.Protocol):
             self.abort("given up")
 
     async def _answer(self, exchange: _Exchange) -> Response:
-        timer = self._loop.call_later(self._settings.first_byte_timeout, self._lose_patience, exchange)
-        try:
-            head, reader = await exchange.answer
-        finally:
-            timer.cancel()
+        if not exchange.answer.done():
+            self._patience.begin(self._settings.first_byte_timeout)
+        head, reader = await exchange.answer
         tunnel = ConnectionTunnel(exchange.inflow, self) if head.status == 101 else None
         patience = self._settings.between_bytes_timeout
         return Response(head, reader, exchange.inflow, patience, partial(self.give_up, exchange), tunnel)
 
-    def _lose_patience(self, exchange: _Exchange) -> None:
-        if self._exchange is exchange and not exchange.answer.done():
-            self._fail(OriginTimeout("the origin did not answer in time"))
+    def _lose_patience(self) -> None:
+        self._fail(OriginTimeout("the origin did not answer in time"))
 
     # What a tunnel asks
 
@@ -227,6 +226,7 @@ class OriginConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everybody who waits."""
         self._break_off(exc)
+        self._patience.close()
         self._writable.set()
         self.closed.set_result(None)
         self._home.lost(self)
@@ -271,6 +271,7 @@ class OriginConnection(asyncio.Protocol):
             return
         exchange.reader = body_reader(exchange.request.method, head)
         exchange.persistent = head.minor == 1 and "close" not in connection_options(head.fields)
+        self._patience.end()
         if not exchange.answer.done():
             exchange.answer.set_result((head.end_to_end(), exchange.reader))
 
@@ -295,6 +296,7 @@ class OriginConnection(asyncio.Protocol):
 
     def _fail(self, error: OriginError) -> None:
         exchange, self._exchange = self._exchange, None
+        self._patience.end()
         if exchange is not None:
             exchange.fail(error)
         self._transport.abort()

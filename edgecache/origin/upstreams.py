@@ -129,5 +129,7 @@ class Upstreams:
             return min(servers, key=lambda server: server.health.failed_at)
         # Among equals, take turns.
         self._turn += 1
+        if len(up) == 1:
+            return up[0]
         start = self._turn % len(up)
         return min(up[start:] + up[:start], key=lambda server: server.in_flight)

@@ -138,7 +138,7 @@ def render_request(head: RequestHead, body: RequestBody | None, upgrade: str | N
     if upgrade is not None:
         lines += [("Connection", "Upgrade"), ("Upgrade", upgrade)]
     request_line = f"{head.method} {head.target} HTTP/1.1\r\n".encode("latin-1")
-    return WireRequest(head.method, request_line + render_fields(lines) + b"\r\n", body, upgrade)
+    return WireRequest(head.method, b"%b%b\r\n" % (request_line, render_fields(lines)), body, upgrade)
 
 
 def _framing_fields(method: str, body: RequestBody | None) -> list[Pair]:

@@ -212,9 +212,17 @@ class Applied:
         """Return the same for a request whose response gets these tags too."""
         return Applied(self.rules, self.asked, self.head, self.policy, tags)
 
+    def matching(self, response: ResponseHead) -> tuple[Rule, ...]:
+        """Return the rules that apply to it and a response."""
+        return self.rules.matching(self.asked, response)
+
     def on(self, response: ResponseHead) -> Policy:
         """Return what holds for a response to it."""
-        policy = self.rules.on_response(self.asked, response)
+        return self.under(self.matching(response))
+
+    def under(self, rules: Sequence[Rule]) -> Policy:
+        """Return what holds for a response to it, to which these rules apply."""
+        policy = self.rules.policy(rules)
         return replace(policy, tags=(*policy.tags, *self.tags)) if self.tags else policy
 
 
@@ -248,7 +256,7 @@ class RuleSet:
         """Return what the rules make of a request."""
         policy = self.base
         if self._of_request:
-            policy = self._policy([rule for rule in self._of_request if rule.applies(request, None, self.names)])
+            policy = self.policy([rule for rule in self._of_request if rule.applies(request, None, self.names)])
         return Applied(self, request, normalised(request, policy), policy)
 
     def matching(self, request: RequestHead, response: ResponseHead | None) -> tuple[Rule, ...]:
@@ -257,13 +265,14 @@ class RuleSet:
 
     def on_response(self, request: RequestHead, response: ResponseHead) -> Policy:
         """Return what holds for a response; ``request`` as it came."""
-        return self._policy(self.matching(request, response))
+        return self.policy(self.matching(request, response))
 
     def deciding(self, rules: Sequence[Rule], setting: str) -> Rule | None:
         """Return which of the rules that apply decides about a setting."""
         return next((rule for rule in rules if setting in rule.settings), None)
 
-    def _policy(self, rules: Sequence[Rule]) -> Policy:
+    def policy(self, rules: Sequence[Rule]) -> Policy:
+        """Return what holds when these rules apply, and no others."""
         if not rules:
             return self.base
         combination = tuple(map(id, rules))

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
 
-from edgecache.http.conditional import has_cache_conditions, without_conditions
+from edgecache.http.conditional import asks_for_everything, has_cache_conditions, without_conditions
 from edgecache.http.fields import format_http_date
 from edgecache.http.message import Pair, RequestHead, ResponseHead, fields_of
 from edgecache.semantics import finishing, storing
@@ -45,6 +45,8 @@ _FOR_CACHES: Final = frozenset(
 
 def unconditional(request: RequestHead) -> RequestHead:
     """Return the request without cache conditions and ranges: what fills a store."""
+    if asks_for_everything(request.fields):
+        return request
     return _with_fields(request, without_conditions(request.fields.items()))
 
 

@@ -35,8 +35,9 @@ def note(judgements: Judgements, *lines: str, of: RequestHead | None = None) -> 
     asked, head = RULES.applied(of or request()), response(*lines)
     plan = Plan(key.primary(asked.head), asked, asked.head)
     against = objections(asked.head, head, govern(head.fields, DEFAULT), freshness(*lines), DEFAULT)
-    judged = Judgement(DEFAULT, head, shown_head(head, DEFAULT, against), next(iter(against), None), against)
-    judgements.note(plan, head, judged, BIRTH, NOW)
+    rules, refusal = asked.matching(head), next(iter(against), None)
+    judged = Judgement(DEFAULT, head, shown_head(head, DEFAULT, against), refusal, against, rules=rules)
+    judgements.note(plan, judged, BIRTH, NOW)
     noted = judgements.latest(plan.key)
     assert noted is not None
     return noted
