@@ -191,8 +191,8 @@ def main(arguments: list[str]) -> int:
     """Return the exit code."""
     options = argparse.ArgumentParser(prog="make bench-scaling ARGS=...", description="a hit, with more of everything")
     options.add_argument("--quick", action="store_true", help="only see that it runs")
-    options.add_argument("--rounds", type=int, default=7)
-    options.add_argument("--hits", type=int, default=20_000, help="in each round")
+    options.add_argument("--rounds", type=int, default=21)
+    options.add_argument("--hits", type=int, default=4_000, help="in each round")
     options.add_argument("--json", type=Path, help="write everything to this file")
     options.add_argument("--worker", help=argparse.SUPPRESS)
     chosen = options.parse_args(arguments)

@@ -51,15 +51,17 @@ class Stage:
         few = replace(plain, objects=min(plain.objects, 100))
         load.fill(server.port, few, tls=tls)
         before = server.memory()
-        for _ in range(case.workers):  # each worker has a memory of its own
-            self._fill_once(server, plain)
+        self._fill_all(server, plain)
         load.probe(server.port, case.workload, tls=tls)
         grown = (server.memory() - before) / max(1, plain.objects - few.objects)
         return grown - plain.size if server.GROWS and _is_telling(case) else None
 
-    def _fill_once(self, server: Server, workload: Workload) -> None:
-        """Ask for everything; with a second tier, until everything is there: it is written when nobody waits for it."""
-        for _ in range(_MOST_FILLS if self.case.second_tier else 1):
+    def _fill_all(self, server: Server, workload: Workload) -> None:
+        """Ask for everything, and again until the origin is not asked any more.
+
+        Each worker has a memory of its own, and a second tier is written to when nobody waits for it.
+        """
+        for _ in range(_MOST_FILLS if self.case.workers > 1 or self.case.second_tier else 1):
             asked = load.origin_requests(self.origin)
             load.fill(server.port, workload, tls=self.case.tls)
             if load.origin_requests(self.origin) == asked:
