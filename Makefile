@@ -10,8 +10,7 @@ FAULTS := tests/scenarios/test_broken_bodies.py tests/scenarios/test_deception.p
           tests/purging tests/stores tests/processes tests/fleet
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults builds check lint types fmt conformance bench bench-guard bench-scaling bench-flames \
-        bench-purge bench-trouble bench-eviction bench-scale clean
+.PHONY: help run test faults builds check lint types fmt conformance bench bench-guard bench-scaling bench-flames bench-purge bench-trouble bench-eviction bench-scale clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
