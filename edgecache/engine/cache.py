@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from edgecache.engine import forward, serve, through
 from edgecache.engine.collapse import Collapse

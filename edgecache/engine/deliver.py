@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from edgecache.engine.collapse import Filled
 from edgecache.engine.encodings import Encoded
@@ -38,8 +40,7 @@ __all__ = ["Status", "encoded", "filling", "passed", "stored", "synthesized"]
 _EMPTY = fields_of(())
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """What the Cache-Status member says (RFC 9211 §2)."""
 
     fwd: cache_status.Fwd | None = None

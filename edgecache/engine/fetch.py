@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edgecache.engine.collapse import KEPT_OUT, Collapse, Died, Elsewhere, Failed, Filled, Flight, Freshened, Unshared
 from edgecache.engine.combine import completed

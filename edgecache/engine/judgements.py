@@ -20,8 +20,10 @@ import hashlib
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from edgecache.engine.judging import Judgement
 from edgecache.engine.plan import Plan
@@ -52,8 +54,7 @@ _MOST_NAMES: Final = 16
 _TAGS: Final = 1_000  # characters of tags altogether
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(msgspec.Struct, frozen=True):
     """What became of a response.
 
     Attributes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from edgecache.http.message import FieldsView, RequestHead, ResponseHead
 from edgecache.purging.base import Ledger
@@ -24,8 +26,7 @@ MIN_SEQUENCE: Final = "edgecache-min-seq"
 _OWN: Final = frozenset({MIN_SEQUENCE, releases.FIELD.lower()})
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What to send, and what of it is already stored.
 
     Attributes:

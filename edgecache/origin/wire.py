@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import contextlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import httptools
+import msgspec
 
 from edgecache.errors import ClientError, OriginError
 from edgecache.http.fields import CONNECTION_FIELDS, OWS, is_field_value, is_token, without_connection_fields
@@ -59,8 +59,7 @@ _WRITTEN_HERE: Final = CONNECTION_FIELDS | {"host", "content-length"}
 _EXPECT_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-@dataclass(frozen=True, slots=True)
-class WireRequest:
+class WireRequest(msgspec.Struct, frozen=True):
     """A request ready to be written: its head as bytes, and what the answer's meaning depends on."""
 
     method: str
@@ -69,8 +68,7 @@ class WireRequest:
     upgrade: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class WireResponse:
+class WireResponse(msgspec.Struct, frozen=True):
     """A response head as received, connection-specific fields included. The version is 1.``minor``."""
 
     minor: int

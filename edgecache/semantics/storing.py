@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from edgecache.http.cache_control import ResponseDirectives, parse_request
 from edgecache.http.fields import combined, format_http_date
@@ -74,8 +76,7 @@ _NOT_STORED: Final = frozenset({"age", "content-length"})
 """Computed at delivery."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """A response that may be stored, and everything that is known about it.
 
     ``request`` is normalised, ``freshness`` is what ``assess`` made of the head; ``sent`` is the head as the origin
