@@ -321,7 +321,7 @@ class Fetcher:
         length = None if response.content_length is None else response.content_length + held
         self._counters.fills += 1
         self._marks.note(flight, prototype)
-        unkept = filling.plan.unkept(prototype.head(), self._ledger)
+        unkept = filling.plan.unkept(prototype, self._ledger)
         flight.resolve(Filled(filling.shown, fill, prototype, length, unkept))
         self._watch_desertion(flight, fill, length)
         try:

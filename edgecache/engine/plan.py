@@ -68,11 +68,11 @@ class Plan(msgspec.Struct, frozen=True):
             return self
         return replace(self, validate=None, complete=None)
 
-    def unkept(self, head: ResponseHead, ledger: Ledger) -> Reason | None:
+    def unkept(self, response: ResponseHead | StoredResponse, ledger: Ledger) -> Reason | None:
         """Return why a response that may be stored is not to be kept, as things stand now (``semantics.releases``)."""
         if not self.release:
             return None
-        active = ledger.release
+        head, active = response.head() if isinstance(response, StoredResponse) else response, ledger.release
         return releases.refusal(head.fields, self.release, active.name, held=active.held)
 
     def outgoing(self) -> RequestHead:
