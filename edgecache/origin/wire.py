@@ -17,7 +17,6 @@ Called by ``connection`` (responses) and ``upstreams`` (requests). No I/O.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -90,8 +89,9 @@ def parse_response(block: bytes) -> WireResponse:
     if match is None:
         raise OriginError("malformed response head")
     try:
-        with contextlib.suppress(httptools.HttpParserUpgrade):
-            httptools.HttpResponseParser(_NO_CALLBACKS).feed_data(block)
+        httptools.HttpResponseParser(_NO_CALLBACKS).feed_data(block)
+    except httptools.HttpParserUpgrade:
+        pass  # no error: what follows is another protocol
     except httptools.HttpParserError as error:
         raise OriginError(f"malformed response head: {error}") from error
     lines = block[:-4].decode("latin-1").split("\r\n")
