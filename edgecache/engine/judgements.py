@@ -158,8 +158,8 @@ def _digest(key: CacheKey) -> bytes:
 
 
 def _looked_at(fields: FieldsView) -> tuple[Pair, ...]:
-    kept = [pair for pair in fields.items() if pair[0].lower() in _LOOKED_AT or pair[0].lower().endswith(_CONTROL)]
-    return tuple((name, _cut(value)) for name, value in without_secrets(kept[:_MOST_FIELDS]))
+    kept = [pair for pair in fields.items() if (name := pair[0].lower()) in _LOOKED_AT or name.endswith(_CONTROL)]
+    return tuple([(name, _cut(value)) for name, value in without_secrets(kept[:_MOST_FIELDS])])
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:

@@ -67,6 +67,9 @@ class Found(msgspec.Struct, frozen=True):
         return decision
 
 
+_NOTHING: Final = Found()
+
+
 class Lookup:
     """Finds candidates in both tiers. One per process."""
 
@@ -149,6 +152,8 @@ class Lookup:
         return _found((each, self._weighed(each, now)) for each in stored)
 
     def _judged(self, stored: tuple[StoredResponse, ...], now: float) -> Found:
+        if not stored:
+            return _NOTHING
         weighed = [(each, self._weighed(each, now)) for each in stored]
         for each, (usable, doubt) in weighed:
             if usable is None:
