@@ -337,6 +337,9 @@ def _counting(counters: Counters) -> FinishedSink:
 
 
 def _all(sinks: list[FinishedSink]) -> FinishedSink:
+    if len(sinks) == 1:
+        return sinks[0]
+
     def each(finished: Finished) -> None:
         for sink in sinks:
             sink(finished)

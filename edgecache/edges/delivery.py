@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Protocol, TypeAlias
+
+import msgspec
 
 from edgecache.edges.finished import Aborted
 from edgecache.edges.transaction import Transaction
@@ -58,8 +59,7 @@ class Wire(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(msgspec.Struct, frozen=True):
     """How a response is written: its head as bytes, whether content follows and how, whether it is the last one."""
 
     head: bytes

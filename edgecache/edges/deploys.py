@@ -29,11 +29,12 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from edgecache.edges.deploy_messages import ActiveRelease, Deploy, DeployReport, DeployState, Failure, ReleaseReply
 from edgecache.edges.purge_messages import WorkerReply

@@ -19,7 +19,6 @@ Invariants
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -51,11 +50,11 @@ _REQUEST_LINE_REST: Final = 64
 """Room for a method, a version and line ends beside the target, in the bound of an unfinished head."""
 
 
-class _Hold(enum.Flag):
-    NOTHING = 0
-    CONTENT = enum.auto()
-    QUEUE = enum.auto()
-    TUNNEL = enum.auto()
+# Who holds the socket back: bits, and no enum, since each message asks several times.
+_BY_NOBODY: Final = 0
+_BY_CONTENT: Final = 1
+_BY_QUEUE: Final = 2
+_BY_TUNNEL: Final = 4
 
 
 class Inflow:
@@ -75,7 +74,7 @@ class Inflow:
         self._content: StreamReader | None = None  # of the message parsed last
         self._last = False  # nothing after the message parsed last becomes one
         self._ended = False  # nothing more is parsed at all
-        self._holds = _Hold.NOTHING
+        self._holds = _BY_NOBODY
         self._most_partial = settings.max_header_bytes + settings.max_target + _REQUEST_LINE_REST
         self._parser: HttpRequestParser | None = HttpRequestParser(
             self,  # type: ignore[arg-type]  # it is BaseProtocol by name, and what the Theory says by use
@@ -120,14 +119,14 @@ class Inflow:
         for message, content in messages:
             self._append(message, content)
         if upgraded:
-            self.inlet = Inlet(partial(self._hold, _Hold.TUNNEL))
+            self.inlet = Inlet(partial(self._hold, _BY_TUNNEL))
             self.inlet.feed(tail)
         if messages or content_before or self.receiving:
             self.partial_head = 0
         else:
             self._count_head(len(data))
         if self._last and not self.receiving and self.inlet is None:
-            self._holds = _Hold.NOTHING  # what follows is dropped, and the client's leaving has to be seen
+            self._holds = _BY_NOBODY  # what follows is dropped, and the client's leaving has to be seen
             self._apply_holds()
 
     def _append(self, message: RawRequestMessage, content: StreamReader) -> None:
@@ -139,7 +138,7 @@ class Inflow:
         self._last = message.should_close or message.chunked or message.upgrade
         self._unconsumed += 1
         if self._unconsumed >= _MOST_MESSAGES:
-            self._hold(_Hold.QUEUE, True)
+            self._hold(_BY_QUEUE, True)
 
     def _count_head(self, size: int) -> None:
         self.partial_head += size
@@ -156,13 +155,13 @@ class Inflow:
         if self._parser is None:
             return
         self._parser.message_consumed()
-        if _Hold.QUEUE in self._holds and self._unconsumed == _FEW_MESSAGES:
+        if self._holds & _BY_QUEUE and self._unconsumed == _FEW_MESSAGES:
             # Later, so that thousands of pipelined requests cannot keep everybody else waiting.
             self._loop.call_soon(self._take_more)
 
     def _take_more(self) -> None:
         if self._transport is not None:
-            self._holds &= ~_Hold.QUEUE
+            self._holds &= ~_BY_QUEUE
             self.feed(b"")
             self._apply_holds()
             self._on_messages()
@@ -175,7 +174,7 @@ class Inflow:
             self._queue.append(error)
         self._ended = True
         self.partial_head = 0
-        self._holds = _Hold.NOTHING
+        self._holds = _BY_NOBODY
         self._apply_holds()
 
     def lost(self) -> None:
@@ -199,13 +198,13 @@ class Inflow:
         """Called when enough content waits for its reader."""
         if self._parser is not None:
             self._parser.pause_reading()
-        self._hold(_Hold.CONTENT, True)
+        self._hold(_BY_CONTENT, True)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         """Called when content has been read, or ended; the parser may have kept some of what it was fed."""
-        if _Hold.CONTENT not in self._holds:
+        if not self._holds & _BY_CONTENT:
             return
-        self._holds &= ~_Hold.CONTENT
+        self._holds &= ~_BY_CONTENT
         if resume_parser:
             self.feed(b"")
             self._loop.call_soon(self._on_messages)
@@ -213,7 +212,7 @@ class Inflow:
 
     # --------------------------------------------------------------------------- the socket
 
-    def _hold(self, who: _Hold, on: bool) -> None:
+    def _hold(self, who: int, on: bool) -> None:
         self._holds = self._holds | who if on else self._holds & ~who
         self._apply_holds()
 

@@ -19,9 +19,9 @@ Invariants
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 from aiohttp.http import HttpProcessingError, HttpVersion10, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMethod, LineTooLong
 
@@ -82,8 +82,7 @@ _NEVER_PER_CONNECTION: Final = frozenset(
 and a cache and its origin would disagree about a request without them."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivedRequest:
+class ReceivedRequest(msgspec.Struct, frozen=True):
     """A checked request and how its content is framed.
 
     Attributes:

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec.structs import replace
 
 from edgecache.engine.judging import Judgement, judge, passing
 from edgecache.http.fields import combined, parse_delta_seconds

@@ -8,6 +8,7 @@ Theory
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from aiohttp.http import RawRequestMessage
 
@@ -55,7 +56,7 @@ class Transaction:
         self.expects_continue = False
         self.exchange: Exchange | None = None
         self.last = message is None or message.should_close or message.chunked or message.upgrade
-        self.version = "" if message is None else "{}.{}".format(*message.version)
+        self.version = "" if message is None else _spelled(*message.version)
         self.status = 0
         self.sent = 0
         self.aborted = Aborted.NO
@@ -115,6 +116,11 @@ class Transaction:
             aborted=self.aborted,
             fields=head.fields if head else None,
         )
+
+
+@lru_cache(maxsize=4)
+def _spelled(major: int, minor: int) -> str:
+    return f"{major}.{minor}"
 
 
 def _as_received(target: str) -> str:

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from edgecache.engine import forward, serve, through
 from edgecache.engine.collapse import Collapse
@@ -140,6 +141,8 @@ class Cache:
             return None
         plan = parts.planned(asked)
         candidates = parts.lookup.now(plan.key, now)
+        if not candidates:
+            return None
         decision = reuse.decide(plan.head, candidates, asked.policy, now, parts.luck(), held=plan.is_held)
         if not isinstance(decision, Serve | ServeStale):
             return None
@@ -156,7 +159,8 @@ class Cache:
         asked = self._asked(request)
         if (reason := passing(asked, has_content=request.body is not None)) is not None:
             return await through.pass_through(self._parts, exchange, reason)
-        await self._catch_up(head)
+        if MIN_SEQUENCE in head.fields:
+            await self._catch_up(head.fields[MIN_SEQUENCE])
         if request.body is None:
             return await self._answer(exchange, self._parts.planned(asked, warms=request.warms))
         try:
@@ -174,17 +178,18 @@ class Cache:
             request.asked = self._parts.rules.applied(request.head)
         return request.asked
 
-    async def _catch_up(self, head: RequestHead) -> None:
+    async def _catch_up(self, wanted: str) -> None:
         """Learn of a purge or an activation that the request names, before it is looked up."""
-        wanted = head.fields.get(MIN_SEQUENCE)
-        if wanted is not None and wanted.isascii() and wanted.isdecimal() and len(wanted) <= _MAX_DIGITS:
+        if wanted.isascii() and wanted.isdecimal() and len(wanted) <= _MAX_DIGITS:
             await self._parts.ledger.catch_up(int(wanted))
 
     async def _decide(self, exchange: Exchange, plan: Plan) -> tuple[Decision, float]:
         """Return what to do by what is in memory, or else by what is behind it; and the instant of that decision."""
         parts, head, policy = self._parts, plan.head, plan.asked.policy
         now = parts.clock()
-        decision = parts.lookup.found(plan.key, now).decide(head, policy, now, parts.luck(), held=plan.is_held)
+        found = parts.lookup.found(plan.key, now)
+        luck = parts.luck() if found.candidates else 0.0
+        decision = found.decide(head, policy, now, luck, held=plan.is_held)
         if parts.lookup.can_look_behind and may_look_behind(decision) and not _is_busy(parts, plan, now):
             exchange.record("look-behind")
             found = await parts.lookup.behind(head, plan.key)
@@ -229,8 +234,10 @@ class Cache:
         What selects other responses under its key, the next one is expected to name in Vary too.
         """
         policy = plan.asked.policy
+        if policy.unsafe_ignore_request_fields or not (names := doubtful(plan.head, policy)):
+            return plan
         known = {name for stored in self._parts.store.lookup_now(plan.key) for name in stored.selecting.names}
-        if policy.unsafe_ignore_request_fields or not doubtful(plan.head, policy, known):
+        if known.issuperset(names):
             return plan
         return replace(plan, is_alone=True, is_patient=False, complete=None)
 

@@ -30,6 +30,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+import msgspec
+
 from edgecache.engine.fill import Fill
 from edgecache.errors import OriginError
 from edgecache.http.message import ResponseHead
@@ -58,8 +60,7 @@ KEPT_OUT: Final = frozenset({Reason.ERROR_KEPT_OUT, Reason.RETAINED})
 """Why a response does not take the place of what is stored: that may be served instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(msgspec.Struct, frozen=True):
     """A storable response: its head as clients see it, its growing body, and what will be stored (with no body yet).
 
     With ``unkept``, which says why, it is only for those who ask while it comes, and then not stored.
@@ -72,15 +73,13 @@ class Filled:
     unkept: Reason | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Freshened:
+class Freshened(msgspec.Struct, frozen=True):
     """The origin answered 304: the stored response holds again."""
 
     response: StoredResponse
 
 
-@dataclass(frozen=True, slots=True)
-class Unshared:
+class Unshared(msgspec.Struct, frozen=True):
     """A response for its leader alone, which closes it; ``shown`` is the head it gets, ``reason`` why.
 
     ``tells`` says that others would be answered so too, so that waiting once more is of no use to them.
@@ -92,8 +91,7 @@ class Unshared:
     tells: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """No response came."""
 
     error: OriginError

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import msgspec
+from msgspec.structs import replace
 
 from edgecache.engine.collapse import Filled
 from edgecache.engine.encodings import Encoded
@@ -38,8 +41,7 @@ __all__ = ["Status", "encoded", "filling", "passed", "stored", "synthesized"]
 _EMPTY = fields_of(())
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """What the Cache-Status member says (RFC 9211 §2)."""
 
     fwd: cache_status.Fwd | None = None
@@ -362,17 +364,26 @@ def _content_length(status: int, length: int) -> list[Pair]:
 
 def _explained(exchange: Exchange, status: Status, policy: Policy, ttl: int | None = None) -> list[Pair]:
     """What tells the client why it gets this: Cache-Status (RFC 9211), and X-Cache for tools that know no better."""
-    member = cache_status.member(
-        policy.name,
+    key = exchange.key if exchange.request.debug else None
+    say = _member if ttl is not None or key is not None else _remembered_member
+    exchange.cache_status = member = say(policy.name, status, ttl, key)
+    pairs = [("Cache-Status", member)]
+    return [*pairs, ("X-Cache", exchange.result.upper())] if policy.x_cache else pairs
+
+
+def _member(name: str, status: Status, ttl: int | None, key: str | None) -> str:
+    return cache_status.member(
+        name,
         hit=status.fwd is None,
         fwd=status.fwd,
         fwd_status=status.fwd_status,
         ttl=ttl,
         stored=status.is_stored,
         collapsed=status.collapsed,
-        key=exchange.key if exchange.request.debug else None,
+        key=key,
         detail=status.detail,
     )
-    exchange.cache_status = member
-    pairs = [("Cache-Status", member)]
-    return [*pairs, ("X-Cache", exchange.result.upper())] if policy.x_cache else pairs
+
+
+_remembered_member = lru_cache(_member)
+"""What is forwarded is told in few words: there are no more of them than reasons and status codes."""

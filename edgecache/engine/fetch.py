@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edgecache.engine.collapse import KEPT_OUT, Collapse, Died, Elsewhere, Failed, Filled, Flight, Freshened, Unshared
 from edgecache.engine.combine import completed
@@ -320,7 +321,7 @@ class Fetcher:
         length = None if response.content_length is None else response.content_length + held
         self._counters.fills += 1
         self._marks.note(flight, prototype)
-        unkept = filling.plan.unkept(prototype.head(), self._ledger)
+        unkept = filling.plan.unkept(prototype, self._ledger)
         flight.resolve(Filled(filling.shown, fill, prototype, length, unkept))
         self._watch_desertion(flight, fill, length)
         try:

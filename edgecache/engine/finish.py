@@ -39,7 +39,7 @@ async def keep(
     prototype = filling.prototype
     if fill.spilled:
         return Reason.TOO_LARGE
-    if reason := storing.refusal_of_body(prototype.head(), fill.size, filling.policy):
+    if reason := storing.refusal_of_size(prototype.content_range, fill.size, filling.policy):
         return reason
     freshness = _until_the_end(prototype, filling.policy, clock())
     response = replace(prototype, body=MemoryBody(fill.chunks()), freshness=freshness)
@@ -50,7 +50,7 @@ async def keep(
         return finished
     if ledger.verdict(finished) is Verdict.INVALID:
         return Reason.PURGED
-    if reason := filling.plan.unkept(finished.head(), ledger):
+    if reason := filling.plan.unkept(finished, ledger):
         return reason
     return finished if store.put_now(finished) else Reason.TOO_LARGE
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from edgecache.engine import deliver, serve
 from edgecache.engine.collapse import KEPT_OUT, Died, Elsewhere, Failed, Filled, Flight, Freshened, Outcome, Unshared

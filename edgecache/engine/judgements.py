@@ -20,8 +20,10 @@ import hashlib
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from edgecache.engine.judging import Judgement
 from edgecache.engine.plan import Plan
@@ -52,8 +54,7 @@ _MOST_NAMES: Final = 16
 _TAGS: Final = 1_000  # characters of tags altogether
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(msgspec.Struct, frozen=True):
     """What became of a response.
 
     Attributes:
@@ -157,8 +158,8 @@ def _digest(key: CacheKey) -> bytes:
 
 
 def _looked_at(fields: FieldsView) -> tuple[Pair, ...]:
-    kept = [pair for pair in fields.items() if pair[0].lower() in _LOOKED_AT or pair[0].lower().endswith(_CONTROL)]
-    return tuple((name, _cut(value)) for name, value in without_secrets(kept[:_MOST_FIELDS]))
+    kept = [pair for pair in fields.items() if (name := pair[0].lower()) in _LOOKED_AT or name.endswith(_CONTROL)]
+    return tuple([(name, _cut(value)) for name, value in without_secrets(kept[:_MOST_FIELDS])])
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:

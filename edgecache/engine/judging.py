@@ -7,7 +7,8 @@ whoever explains or tries a rule asks the same functions as the engine does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from edgecache.engine.exchange import Exchange
 from edgecache.engine.plan import Plan
@@ -25,8 +26,7 @@ from edgecache.semantics.stored import Freshness, StoredResponse
 __all__ = ["Filling", "Judgement", "is_refused", "judge", "passing", "policy_of_update"]
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True):
     """What was decided about a response.
 
     Attributes:
@@ -57,8 +57,7 @@ def passing(asked: Applied, *, has_content: bool) -> Reason | None:
     return Reason.CONTENT if has_content and asked.asked.method != "QUERY" else None
 
 
-@dataclass(frozen=True, slots=True)
-class Filling:
+class Filling(msgspec.Struct, frozen=True):
     """A response whose body is to be stored: why it came and what holds for it, what clients see, what is stored.
 
     ``exchange`` is that of the request that brought it.

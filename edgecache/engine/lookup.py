@@ -21,8 +21,10 @@ Called by ``engine.cache``, ``engine.turns`` and ``engine.explaining``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeAlias
+
+import msgspec
 
 from edgecache.http.message import RequestHead
 from edgecache.purging.base import Ledger
@@ -42,8 +44,7 @@ CLOCK_ERROR: Final = 1.0
 _Weighed: TypeAlias = tuple[StoredResponse | None, Reason | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """Candidates for one request, newest first.
 
     Attributes:
@@ -62,8 +63,11 @@ class Found:
         if isinstance(decision, Validate | Complete):
             for candidate, stored, reason in self.doubted:
                 if candidate is decision.response:
-                    return replace(decision, response=stored, reason=reason)
+                    return msgspec.structs.replace(decision, response=stored, reason=reason)
         return decision
+
+
+_NOTHING: Final = Found()
 
 
 class Lookup:
@@ -148,6 +152,8 @@ class Lookup:
         return _found((each, self._weighed(each, now)) for each in stored)
 
     def _judged(self, stored: tuple[StoredResponse, ...], now: float) -> Found:
+        if not stored:
+            return _NOTHING
         weighed = [(each, self._weighed(each, now)) for each in stored]
         for each, (usable, doubt) in weighed:
             if usable is None:

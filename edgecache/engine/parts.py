@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
+import msgspec
+
 from edgecache.engine.collapse import Collapse
 from edgecache.engine.counters import Counters
 from edgecache.engine.encodings import Encodings
@@ -79,7 +81,7 @@ class Parts:
         elif not warms:
             release, is_held = self.ledger.release.name, self.ledger.release.held
         if warms:
-            asked = replace(asked, policy=replace(policy, honour_reload=True))
+            asked = msgspec.structs.replace(asked, policy=replace(policy, honour_reload=True))
         if label := release or warms:
             asked = asked.tagged(releases.tag_of(label))
         cache_key = key.primary(head, digest, policy, release)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from edgecache.http.message import FieldsView, RequestHead, ResponseHead
 from edgecache.purging.base import Ledger
@@ -24,8 +26,7 @@ MIN_SEQUENCE: Final = "edgecache-min-seq"
 _OWN: Final = frozenset({MIN_SEQUENCE, releases.FIELD.lower()})
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What to send, and what of it is already stored.
 
     Attributes:
@@ -67,11 +68,11 @@ class Plan:
             return self
         return replace(self, validate=None, complete=None)
 
-    def unkept(self, head: ResponseHead, ledger: Ledger) -> Reason | None:
+    def unkept(self, response: ResponseHead | StoredResponse, ledger: Ledger) -> Reason | None:
         """Return why a response that may be stored is not to be kept, as things stand now (``semantics.releases``)."""
         if not self.release:
             return None
-        active = ledger.release
+        head, active = response.head() if isinstance(response, StoredResponse) else response, ledger.release
         return releases.refusal(head.fields, self.release, active.name, held=active.held)
 
     def outgoing(self) -> RequestHead:

@@ -22,8 +22,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from edgecache.engine.collapse import Collapse
 from edgecache.engine.counters import Counters

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import msgspec
+
 from edgecache.engine import deliver
 from edgecache.engine.collapse import Filled, Flight
 from edgecache.engine.deliver import Status
@@ -32,7 +34,7 @@ def serve(parts: Parts, exchange: Exchange, decision: Serve | ServeStale, plan: 
         exchange.result = "hit" if decision.response.freshness.is_fresh(now) else "stale"
         parts.counters.hits += 1
     if isinstance(decision, ServeStale) and parts.refresher.begin(
-        replace(plan, validate=decision.response), decision.reason
+        msgspec.structs.replace(plan, validate=decision.response), decision.reason
     ):
         exchange.record("refresh")
     detail = None if decision.reason is Reason.FRESH else decision.reason

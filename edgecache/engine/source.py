@@ -6,13 +6,13 @@ Called by ``engine.deliver``.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = ["PartsStream", "Source"]
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """Bytes ``[first, stop)`` of a representation of ``complete`` bytes; ``complete`` is None when not known yet."""
 
     complete: int | None

@@ -136,7 +136,7 @@ def _is_unmodified_since(request: FieldsView, last_modified: str | None, date: f
 
 def asks_for_everything(fields: FieldsView) -> bool:
     """Whether nothing makes a request conditional for a cache, or partial."""
-    return not any(name in fields for name in _VALIDATION_FIELDS)
+    return not ("range" in fields or "if-range" in fields or has_cache_conditions(fields))
 
 
 def without_conditions(pairs: Iterable[Pair]) -> list[Pair]:

@@ -62,7 +62,7 @@ def is_field_value(s: str) -> bool:
 
     White space around it is not part of a value (RFC 9110 §5.5) and does no harm.
     """
-    return _FIELD_VALUE.fullmatch(s) is not None
+    return (s.isascii() and s.isprintable()) or _FIELD_VALUE.fullmatch(s) is not None  # the former is all but always so
 
 
 # ----------------------------------------------------------------------------------------------------- lists

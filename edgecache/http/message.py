@@ -16,11 +16,11 @@ Invariants
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
+import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
 
 __all__ = [
@@ -53,8 +53,7 @@ def fields_of(pairs: Iterable[Pair]) -> FieldsView:
     return CIMultiDictProxy(CIMultiDict(pairs))
 
 
-@dataclass(frozen=True, slots=True)
-class RequestHead:
+class RequestHead(msgspec.Struct, frozen=True):
     """What is asked, of whom, and with which end-to-end fields."""
 
     method: str
@@ -69,8 +68,7 @@ class RequestHead:
         return f"{self.scheme}://{self.authority}{self.target}"
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(msgspec.Struct, frozen=True):
     """A status code and end-to-end fields."""
 
     status: int

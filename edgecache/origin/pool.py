@@ -9,6 +9,7 @@ Theory
 Invariants
     * A connection is in ``_idle`` or in ``_busy`` or closed.
     * ``len(_busy)`` plus the connections being opened equals the slots taken.
+    * No slot is free while somebody waits for one: it is handed on, to who came first.
     * State changes synchronously: there is no ``await`` between taking a connection and writing to it.
 
 One per server, used by ``server``.
@@ -59,7 +60,8 @@ class Pool:
         self._settings = settings
         self._tls = tls
         self._time = time
-        self._slots = asyncio.Semaphore(settings.max_connections)
+        self._free = settings.max_connections  # slots
+        self._waiting: dict[asyncio.Future[None], None] = {}  # for a slot, in turn
         self._idle: dict[OriginConnection, float] = {}  # since when, oldest first
         self._busy: set[OriginConnection] = set()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -84,11 +86,11 @@ class Pool:
             oldest.abort("another takes its place")
         self.in_use += 1
         try:
-            connection = None if apart or self._slots.locked() else self._take_idle()
+            connection = self._take_idle() if self._free and not apart else None
             if connection is None:
                 connection = await self._open_in_time(apart=apart)
             else:
-                await self._slots.acquire()  # there is one, so this does not wait
+                self._free -= 1
         except BaseException:
             self.in_use -= 1
             raise
@@ -124,7 +126,32 @@ class Pool:
     def _leave(self, connection: OriginConnection) -> None:
         self._busy.remove(connection)
         self.in_use -= 1
-        self._slots.release()
+        self._give_slot()
+
+    # Slots
+
+    async def _take_slot(self) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting[waiter] = None
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self._waiting.pop(waiter, None)
+            if not waiter.cancelled():  # it got one, and does not want it any more
+                self._give_slot()
+            raise
+
+    def _give_slot(self) -> None:
+        while self._waiting:
+            waiter = next(iter(self._waiting))
+            del self._waiting[waiter]
+            if not waiter.done():  # else its task is being cancelled
+                waiter.set_result(None)
+                return
+        self._free += 1
 
     # Taking an idle connection
 
@@ -160,11 +187,11 @@ class Pool:
         url, timeout = self._address.url, self._settings.connect_timeout
         try:
             async with asyncio.timeout(timeout):
-                await self._slots.acquire()
+                await self._take_slot()
                 try:
                     return (None if apart else self._take_idle()) or await self._open()
                 except BaseException:
-                    self._slots.release()
+                    self._give_slot()
                     raise
         except TimeoutError as error:
             raise UnreachableInTime(f"no connection to {url} within {timeout} s") from error

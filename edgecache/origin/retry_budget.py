@@ -32,9 +32,10 @@ class RetryBudget:
 
     def note_request(self, now: float) -> None:
         """Count a request that came from a client."""
-        refill = (now - self._filled_at) * self._reserve / _RESERVE_PERIOD
+        if self._tokens < self._reserve:
+            refill = (now - self._filled_at) * self._reserve / _RESERVE_PERIOD
+            self._tokens = max(self._tokens, min(self._tokens + refill, self._reserve))
         self._filled_at = now
-        self._tokens = max(self._tokens, min(self._tokens + refill, self._reserve))
         self._tokens = min(self._tokens + _RETRY_SHARE, _RETRY_CEILING)
 
     def spend(self) -> bool:

@@ -17,12 +17,11 @@ Called by ``connection`` (responses) and ``upstreams`` (requests). No I/O.
 
 from __future__ import annotations
 
-import contextlib
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import httptools
+import msgspec
 
 from edgecache.errors import ClientError, OriginError
 from edgecache.http.fields import CONNECTION_FIELDS, OWS, is_field_value, is_token, without_connection_fields
@@ -59,8 +58,7 @@ _WRITTEN_HERE: Final = CONNECTION_FIELDS | {"host", "content-length"}
 _EXPECT_CONTENT: Final = frozenset({"POST", "PUT", "PATCH"})
 
 
-@dataclass(frozen=True, slots=True)
-class WireRequest:
+class WireRequest(msgspec.Struct, frozen=True):
     """A request ready to be written: its head as bytes, and what the answer's meaning depends on."""
 
     method: str
@@ -69,8 +67,7 @@ class WireRequest:
     upgrade: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class WireResponse:
+class WireResponse(msgspec.Struct, frozen=True):
     """A response head as received, connection-specific fields included. The version is 1.``minor``."""
 
     minor: int
@@ -92,8 +89,9 @@ def parse_response(block: bytes) -> WireResponse:
     if match is None:
         raise OriginError("malformed response head")
     try:
-        with contextlib.suppress(httptools.HttpParserUpgrade):
-            httptools.HttpResponseParser(_NO_CALLBACKS).feed_data(block)
+        httptools.HttpResponseParser(_NO_CALLBACKS).feed_data(block)
+    except httptools.HttpParserUpgrade:
+        pass  # no error: what follows is another protocol
     except httptools.HttpParserError as error:
         raise OriginError(f"malformed response head: {error}") from error
     lines = block[:-4].decode("latin-1").split("\r\n")

@@ -24,8 +24,9 @@ Invariants
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from edgecache.http.cache_control import ResponseDirectives, parse_response, parse_surrogate_control, parse_targeted
 from edgecache.http.fields import combined, parse_age, parse_http_date
@@ -51,8 +52,7 @@ HEURISTICALLY_CACHEABLE: Final = frozenset({200, 203, 204, 206, 300, 301, 308, 4
 """Status codes defined as heuristically cacheable (RFC 9110 §15.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Governing:
+class Governing(msgspec.Struct, frozen=True):
     """The directives that apply to this cache; ``targeted`` names the kind of field when it was not Cache-Control."""
 
     directives: ResponseDirectives
@@ -242,8 +242,7 @@ def _forbids_stale(directives: ResponseDirectives) -> bool:
     return directives.must_revalidate or directives.proxy_revalidate or directives.no_cache
 
 
-@dataclass(frozen=True, slots=True)
-class _Windows:
+class _Windows(msgspec.Struct, frozen=True):
     """Seconds after the lifetime: see ``Freshness``."""
 
     grace: float = 0.0

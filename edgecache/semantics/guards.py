@@ -102,7 +102,12 @@ def extension_of(path: str) -> str:
 
 def media_type(fields: FieldsView) -> str:
     """Return the media type of Content-Type, lower case and without parameters; empty when there is no valid one."""
-    found = _MEDIA_TYPE.match(combined(fields, "content-type") or "")
+    return _media_type(combined(fields, "content-type") or "")
+
+
+@memoised
+def _media_type(value: str) -> str:
+    found = _MEDIA_TYPE.match(value)
     return found[1].lower() if found else ""
 
 
@@ -111,7 +116,10 @@ def type_contradicts(request: RequestHead, head: ResponseHead) -> bool:
     if not 200 <= head.status < 300 or head.status == 204:
         return False
     said = _said_types(path_of(request.target))
-    return said != () and not any(_AGREES[each].fullmatch(media_type(head.fields)) for each in said)
+    if not said:
+        return False
+    found = media_type(head.fields)
+    return not any(_AGREES[each].fullmatch(found) for each in said)
 
 
 @memoised

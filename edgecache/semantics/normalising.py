@@ -17,7 +17,8 @@ Pure; called by ``semantics.rules``.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edgecache.http.message import FieldsView, RequestHead, fields_of
 from edgecache.semantics.key import KEYED_METHODS, cookies

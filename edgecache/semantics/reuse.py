@@ -17,8 +17,9 @@ departure from RFC 9111 §4.2.4 and §5.2.2.4, by the operator's order and for w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
+
+import msgspec
 
 from edgecache.http.cache_control import RequestDirectives, parse_request
 from edgecache.http.conditional import has_origin_conditions
@@ -46,32 +47,28 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Serve:
+class Serve(msgspec.Struct, frozen=True):
     """Answer with it, now."""
 
     response: StoredResponse
     reason: Reason = Reason.FRESH
 
 
-@dataclass(frozen=True, slots=True)
-class ServeStale:
+class ServeStale(msgspec.Struct, frozen=True):
     """Answer with it, now, and have one background request validate it: it is stale, or soon will be."""
 
     response: StoredResponse
     reason: Reason = Reason.GRACE
 
 
-@dataclass(frozen=True, slots=True)
-class Validate:
+class Validate(msgspec.Struct, frozen=True):
     """Ask the origin whether it still holds (without a validator: for a new one)."""
 
     response: StoredResponse
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Complete:
+class Complete(msgspec.Struct, frozen=True):
     """Fetch the bytes that are missing and combine them (RFC 9111 §3.4). First and last are inclusive."""
 
     response: StoredResponse
@@ -80,15 +77,13 @@ class Complete:
     reason: Reason = Reason.PARTIAL
 
 
-@dataclass(frozen=True, slots=True)
-class Forward:
+class Forward(msgspec.Struct, frozen=True):
     """Send the request on; nothing stored helps."""
 
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
-class Refuse:
+class Refuse(msgspec.Struct, frozen=True):
     """Answer 504: the request forbids what it would take to answer it."""
 
     reason: Reason = Reason.ONLY_IF_CACHED

@@ -25,6 +25,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+import msgspec
+
 from edgecache.http.fields import combined
 from edgecache.http.glob import Glob, Wildcard
 from edgecache.http.message import FieldsView, RequestHead, ResponseHead
@@ -186,8 +188,7 @@ BUILT_IN: Final = (
 what breaks the page for everybody. And what a build manifest lists is the same for every visitor."""
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(msgspec.Struct, frozen=True):
     """A request as the rules have it.
 
     Attributes:

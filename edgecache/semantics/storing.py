@@ -10,9 +10,12 @@ origin's leave to give one user's response to others: that is looked for in what
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
+from msgspec.structs import replace
 
 from edgecache.http.cache_control import ResponseDirectives, parse_request
 from edgecache.http.fields import combined, format_http_date
@@ -58,6 +61,7 @@ __all__ = [
     "of_partial",
     "refusal",
     "refusal_of_body",
+    "refusal_of_size",
     "refusal_of_update",
 ]
 
@@ -74,8 +78,7 @@ _NOT_STORED: Final = frozenset({"age", "content-length"})
 """Computed at delivery."""
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(msgspec.Struct, frozen=True):
     """A response that may be stored, and everything that is known about it.
 
     ``request`` is normalised, ``freshness`` is what ``assess`` made of the head; ``sent`` is the head as the origin
@@ -299,9 +302,13 @@ def answers_a_get(request: RequestHead, head: ResponseHead, governing: Governing
 
 def refusal_of_body(head: ResponseHead, size: int, policy: Policy) -> Reason | None:
     """Return why a body of this many bytes is not stored under this head, or None."""
+    return refusal_of_size(of_partial(head), size, policy)
+
+
+def refusal_of_size(held: ContentRange | None, size: int, policy: Policy) -> Reason | None:
+    """As ``refusal_of_body``; ``held`` is what part of a representation the head says that it is."""
     if size > policy.max_object:
         return Reason.TOO_LARGE
-    held = _content_range(head) if head.status == 206 else None
     if held is not None and held.size != size:
         return Reason.CONTENT_RANGE
     return None
@@ -376,7 +383,7 @@ def _kept_fields(
     left_out = _NOT_STORED | directives.no_cache_fields | directives.private_fields
     for name, value in fields.items():
         if name.lower() not in left_out:
-            yield name, value
+            yield sys.intern(str(name)), value  # names are few, and stores keep each of them once
     if "date" not in fields:
         yield "Date", format_http_date(response_time)
     if not is_update or own_via(policy) not in fields.getall("via", ()):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from edgecache.engine.judgements import Judgements, Noted
 from edgecache.engine.judging import Judgement

@@ -62,6 +62,41 @@ async def test_the_body_is_the_same_wherever_reads_split_it(answer: bytes) -> No
 
 
 @pytest.mark.parametrize("answer", [LENGTH, CHUNKED], ids=["length", "chunked"])
+async def test_a_body_that_came_with_its_head_is_had_at_once(answer: bytes) -> None:
+    async with scripted(answering(answer)) as origin, upstreams(origin) as client:
+        for _ in range(2):
+            response = await client.send(request())
+            assert response.arrived() == b"helloworld"
+            response.close()
+        assert len(origin.peers) == 1
+
+
+@pytest.mark.parametrize("answer", [LENGTH, CHUNKED], ids=["length", "chunked"])
+async def test_a_body_that_is_still_coming_is_not(answer: bytes) -> None:
+    rest = asyncio.Event()
+
+    async def halting(peer: Peer) -> None:
+        await peer.request()
+        peer.write(answer[:-1])
+        await rest.wait()
+        peer.write(answer[-1:])
+        await peer.gone()
+
+    async with scripted(halting) as origin, upstreams(origin) as client:
+        response = await client.send(request())
+        assert response.arrived() is None
+        rest.set()
+        assert await body_of(response) == b"helloworld"
+
+
+async def test_a_body_that_ends_with_its_connection_has_never_arrived() -> None:
+    async with scripted(once(b"HTTP/1.1 200 OK\r\n\r\nhelloworld")) as origin, upstreams(origin) as client:
+        response = await client.send(request())
+        assert await body_of(response) == b"helloworld"
+        assert response.arrived() is None
+
+
+@pytest.mark.parametrize("answer", [LENGTH, CHUNKED], ids=["length", "chunked"])
 @pytest.mark.parametrize("ending", ["fin", "rst"])
 async def test_no_truncated_answer_looks_complete(answer: bytes, ending: str) -> None:
     offsets = iter(range(len(answer)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -204,6 +205,30 @@ async def test_cancelling_leaks_nothing(after: int) -> None:
             assert all(result == b"good" or isinstance(result, asyncio.CancelledError) for result in results)
         assert await fetch(client) == b"good"
         assert client.servers[0].in_flight == 0
+
+
+@pytest.mark.parametrize("between", range(4))
+@pytest.mark.parametrize("cancelled_first", [True, False])
+async def test_a_slot_is_not_lost_with_who_waited_for_it(cancelled_first: bool, between: int) -> None:
+    """Somebody gives up just when what they waited for is given to them."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n"
+
+    async def script(peer: Peer) -> None:
+        peer.write(head if await peer.request() == held else OK)
+        await peer.gone()
+
+    held = b"GET /held HTTP/1.1\r\nHost: site.example\r\n\r\n"
+    async with scripted(script) as origin, upstreams(origin, max_connections=1) as client:
+        response = await client.send(request("GET", "/held"))
+        waiting = asyncio.create_task(client.send(request()))
+        await ticks()
+        events = [waiting.cancel, response.close]
+        for event in events if cancelled_first else reversed(events):
+            event()
+            await ticks(between)
+        with contextlib.suppress(asyncio.CancelledError):
+            (await waiting).close()
+        assert await fetch(client) == b"good"
 
 
 async def test_a_cancelled_request_closes_its_connection() -> None:

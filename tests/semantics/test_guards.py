@@ -268,3 +268,16 @@ def test_encoding_hides_nothing(path: str, times: int) -> None:
 def test_any_path_has_an_answer(path: str) -> None:
     assert is_ambiguous(path) in (True, False)
     assert contradicts(path, HTML) in (True, False)
+
+
+_SPELLED = st.lists(
+    st.sampled_from(["a", "B", "1", "/", ".", "-", "_", "css", "html", "js", ".gz", ".css"]), max_size=8
+)
+
+
+@given(parts=_SPELLED, content_type=st.sampled_from(["text/css", "text/html", "application/gzip", ""]))
+def test_a_plain_path_is_read_as_its_encoded_twin_is(parts: list[str], content_type: str) -> None:
+    """One letter encoded, and nothing about a path is plain any more."""
+    plain, twin = f"/a{''.join(parts)}", f"/%61{''.join(parts)}"
+    assert contradicts(plain, content_type) == contradicts(twin, content_type)
+    assert is_ambiguous(plain) == is_ambiguous(twin)
