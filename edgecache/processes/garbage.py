@@ -8,7 +8,7 @@ Theory
     What was stored is never garbage that only a collector would find (``stores.eviction``). So whatever survives a full
     collection is set aside (``gc.freeze``): it is looked at in three collections, one of each generation, and never
     again; it is still freed when its last reference goes. A full collection looks at what has come since the one
-    before, and comes after ``_FULL`` of the middle generation instead of ten.
+    before, and comes so often that this is little.
 
 Risk
     A cycle that was set aside before it came to be garbage is freed no more, until the worker ends. What lives as long
@@ -26,16 +26,21 @@ from typing import Any, Final
 
 __all__ = ["bound_pauses"]
 
+_YOUNG: Final = 700
+"""Objects made, less those freed, before a collection of the young generation: Python's own number."""
+
+_MIDDLE: Final = 3
+"""Collections of the young generation before one of the middle generation."""
+
 _FULL: Final = 1
-"""Collections of the middle generation, of ten thousand allocations each at most, before a full one."""
+"""Collections of the middle generation before a full one, which looks at some eight thousand objects then."""
 
 
 def bound_pauses() -> None:
     """Set aside what has been imported, and from now on whatever survives a full collection."""
     gc.collect()
     gc.freeze()
-    young, middle, _ = gc.get_threshold()
-    gc.set_threshold(young, middle, _FULL)
+    gc.set_threshold(_YOUNG, _MIDDLE, _FULL)
     if _set_aside not in gc.callbacks:
         gc.callbacks.append(_set_aside)
 
