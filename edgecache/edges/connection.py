@@ -36,7 +36,7 @@ from edgecache.edges.content import RequestContent
 from edgecache.edges.delivery import BrokenDelivery, Frame, frame, let_go, refusal, send, whole
 from edgecache.edges.finished import Aborted
 from edgecache.edges.inflow import Incoming, Inflow
-from edgecache.edges.lane import Lane
+from edgecache.edges.lane import Begun, Lane
 from edgecache.edges.outflow import Outflow
 from edgecache.edges.request_head import ReceivedRequest, RequestReader
 from edgecache.edges.transaction import Transaction
@@ -51,9 +51,6 @@ __all__ = ["Connection"]
 _logger = logging.getLogger(__name__)
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_UNREAD_BYTES: Final = 64 * 1024
-_UNREAD_SECONDS: Final = 2.0
-"""How much content that nobody wanted is taken in, and for how long, to keep its connection."""
 _LINGER_SECONDS: Final = 2.0
 """How long a client that is still sending may take to read why nobody listens, before it is cut off."""
 _FIRST_REQUEST_SECONDS: Final = 1.0
@@ -100,8 +97,11 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take bytes of requests, or of a tunnel."""
-        if self._quiet and self._lane is not None and self._lane.answer(data):
-            self._answered = True
+        if self._quiet and self._lane is not None and (answered := self._lane.answer(data)):
+            if answered is True:
+                self._answered = True
+            else:
+                self._go_on(data, answered)
             return
         if self._closing:
             return
@@ -228,8 +228,22 @@ class Connection(asyncio.Protocol):
 
     def _request(self, transaction: Transaction, received: ReceivedRequest) -> Request:
         body = None if transaction.content is None else RequestBody(transaction.content, received.length)
-        on_interim = partial(self._interim, transaction)
-        return Request(received.head, body, received.upgrade, on_interim, received.debug)
+        return Request(received.head, body, received.upgrade, partial(self._interim, transaction), received.debug)
+
+    def _go_on(self, data: bytes, begun: Begun) -> None:
+        """Leave it to a task to send the rest of what the lane has begun to answer to the request ``data``."""
+        self._quiet = False
+        self._inflow.feed(data)
+        incoming = self._inflow.pop()
+        assert isinstance(incoming, tuple), "the lane takes nothing that is refused"
+        transaction = Transaction(incoming[0], self._peer.name, self._loop.time, self._owner.sink)
+        self._transaction = transaction
+        received = self._reader.read(incoming[0])
+        transaction.head = received.head
+        transaction.respond(begun.reply.status)
+        transaction.sent = begun.taken
+        request = self._request(transaction, received)
+        self._task = self._loop.create_task(self._serve(transaction, request, begun.delivery(request)))
 
     def _answer(self, transaction: Transaction, request: Request) -> None:
         """Write the answer now if that needs no waiting, else leave it to a task."""
@@ -249,14 +263,14 @@ class Connection(asyncio.Protocol):
     def _write_whole(self, transaction: Transaction, delivery: Delivery) -> bool:
         framed = self._frame(transaction, delivery)
         complete = whole(delivery, framed)
+        if self._lane is not None and not framed.close:
+            self._lane.learn(delivery, framed.head)
         if complete is None:
             return False
         transaction.exchange = delivery.exchange
         transaction.respond(delivery.head.status)
         transaction.sent = len(complete) - len(framed.head)
         self._outflow.write(complete)
-        if self._lane is not None and not framed.close:
-            self._lane.learn(delivery, framed.head)
         return True
 
     async def _serve(self, transaction: Transaction, request: Request, delivery: Delivery | None) -> None:
@@ -266,7 +280,7 @@ class Connection(asyncio.Protocol):
             transaction.exchange = delivery.exchange
             await self._deliver(transaction, request, delivery)
             if transaction.content is not None and not transaction.last:
-                await self._read_rest(transaction, transaction.content)
+                transaction.last = not await transaction.content.rest_taken()
         except BrokenDelivery as broken:
             self._reset(broken.why)
         except asyncio.CancelledError:
@@ -307,6 +321,8 @@ class Connection(asyncio.Protocol):
 
     def _frame(self, transaction: Transaction, delivery: Delivery) -> Frame:
         """Decide what this connection adds to a response, and whether it is the last one."""
+        if transaction.responding:  # the hit lane has sent the head
+            return Frame(b"", content=True, chunked=False, close=transaction.last)
         content = transaction.content
         if self._owner.draining or (content is not None and transaction.expects_continue and not content.asked):
             # RFC 9110 §10.1.1: whether content that was not asked for follows, nobody can tell.
@@ -314,22 +330,6 @@ class Connection(asyncio.Protocol):
         framed = frame(delivery, method=transaction.method, version=transaction.version, close=transaction.last)
         transaction.last = framed.close
         return framed
-
-    async def _read_rest(self, transaction: Transaction, content: RequestContent) -> None:
-        """Take in content that the engine did not want; when that is too much, the connection has to end."""
-        if content.being_read:
-            transaction.last = True
-            return
-        unread = 0
-        try:
-            async with asyncio.timeout(_UNREAD_SECONDS):
-                while data := await content.payload.readany():
-                    unread += len(data)
-                    if unread > _UNREAD_BYTES:
-                        break
-        except (TimeoutError, ClientError):
-            unread = _UNREAD_BYTES + 1
-        transaction.last = unread > _UNREAD_BYTES
 
     def _end(self, transaction: Transaction) -> None:
         """Account for a transaction and make room for the next."""

@@ -13,7 +13,9 @@ Invariants
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 from aiohttp import StreamReader
 
@@ -21,6 +23,10 @@ from edgecache.edges.settings import ServerSettings
 from edgecache.errors import ClientError
 
 __all__ = ["RequestContent"]
+
+_UNREAD_BYTES: Final = 64 * 1024
+_UNREAD_SECONDS: Final = 2.0
+"""How much content that nobody wanted is taken in, and for how long, to keep its connection."""
 
 
 class RequestContent(AsyncIterator[bytes]):
@@ -83,3 +89,18 @@ class RequestContent(AsyncIterator[bytes]):
         if self._waiting_since is None:
             return False
         return self._waited + now - self._waiting_since >= self._window and self._received < self._enough
+
+    async def rest_taken(self) -> bool:
+        """Take in what the engine did not want; return whether that was the rest, and not too much or malformed."""
+        if self.being_read:
+            return False
+        unread = 0
+        try:
+            async with asyncio.timeout(_UNREAD_SECONDS):
+                while data := await self.payload.readany():
+                    unread += len(data)
+                    if unread > _UNREAD_BYTES:
+                        return False
+        except (TimeoutError, ClientError):
+            return False
+        return True

@@ -130,7 +130,7 @@ async def send(wire: Wire, delivery: Delivery, framed: Frame, transaction: Trans
     transaction.respond(delivery.head.status)
     complete = whole(delivery, framed)
     if complete is not None:
-        transaction.sent = len(complete) - len(framed.head)
+        transaction.sent += len(complete) - len(framed.head)
         wire.write(complete)
         return
     wire.write(framed.head)

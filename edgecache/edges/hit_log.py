@@ -12,7 +12,7 @@ from typing import Final
 from edgecache.edges.access_log import FORMATS, LineWriter, common_line, escaped, how, who
 from edgecache.edges.finished import Aborted, Finished
 from edgecache.edges.lane import Hit, HitLog, Section
-from edgecache.engine.exchange import Exchange, Request
+from edgecache.engine.exchange import Request
 from edgecache.http.message import RequestHead
 from edgecache.semantics.reason import Reason
 
@@ -47,12 +47,9 @@ _ENDS: Final[dict[str, Callable[[Section], str]]] = {
 def _finished(hit: Hit) -> Finished:
     method, target, _ = hit.line.decode("latin-1").split(" ")
     manner, reply = hit.section.manner, hit.reply
-    assert reply.stored is not None
     head = RequestHead(method, manner.scheme, manner.authority, target, hit.section.fields())
-    exchange = Exchange(Request(head), hit.now, reply.stored.key, "hit", Reason.FRESH, stored=reply.stored)
-    exchange.cache_status = reply.cache_status(hit.now)
     return Finished(
-        exchange=exchange,
+        exchange=reply.exchange(Request(head), hit.now),
         method=method,
         target=target,
         authority=manner.authority,

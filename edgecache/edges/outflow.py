@@ -8,12 +8,15 @@ Theory
 
 Invariants
     * The buffer holds at most ``_HIGH_WATER`` bytes before writers wait: with one slice, less than 100 KiB.
+    * What the socket takes at once is given to it past the transport only while the transport keeps nothing.
     * After ``lost`` writing does nothing and waiting fails.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+from collections.abc import Sequence
 from typing import Final
 
 from edgecache.edges.delivery import BrokenDelivery
@@ -24,6 +27,9 @@ __all__ = ["Outflow"]
 
 _HIGH_WATER: Final = 32 * 1024
 
+_MOST_PIECES: Final = 1024
+"""How many a socket takes at once: Linux's IOV_MAX."""
+
 
 class Outflow:
     """The writing half of a connection."""
@@ -33,6 +39,7 @@ class Outflow:
         "_flushed",
         "_progress_at",
         "_settings",
+        "_socket",
         "_swept_at",
         "_transport",
         "_waiter",
@@ -50,6 +57,7 @@ class Outflow:
         self._progress_at: float | None = None  # None while nothing waits for the client
         self._swept_at = 0.0
         self._blocked = 0.0  # seconds the present response has waited for its client
+        self._socket = _socket_of(transport)
         transport.set_write_buffer_limits(high=_HIGH_WATER)
 
     def write(self, data: bytes | memoryview) -> None:
@@ -57,6 +65,26 @@ class Outflow:
         if self._transport is not None and not self._transport.is_closing():
             self._written += len(data)
             self._transport.write(data)
+
+    def write_answer(self, data: bytes) -> None:
+        """Send a whole response."""
+        self._blocked = 0.0
+        self.write(data)
+
+    def write_at_once(self, pieces: Sequence[bytes | memoryview]) -> int:
+        """Send the begin of a response, as much as the client has room for; return how many bytes that was.
+
+        It is none when something waits already, or when the transport has to see the bytes first (TLS).
+        """
+        if self._transport is None or self._transport.is_closing() or self._socket < 0 or self.pending:
+            return 0
+        try:
+            taken = os.writev(self._socket, pieces[:_MOST_PIECES])
+        except OSError:  # no room; or the client is gone, and the transport finds out by itself
+            return 0
+        self._blocked = 0.0
+        self._written += taken
+        return taken
 
     async def drained(self) -> None:
         """Wait while the buffer is full; raise ``BrokenDelivery`` when the connection is gone."""
@@ -78,6 +106,7 @@ class Outflow:
     def lost(self) -> None:
         """The connection is gone."""
         self._transport = None
+        self._socket = -1
         self._wake()
 
     def _wake(self) -> None:
@@ -111,3 +140,11 @@ class Outflow:
         return (
             now - self._progress_at >= self._settings.send_idle_timeout or self._blocked >= self._settings.send_timeout
         )
+
+
+def _socket_of(transport: asyncio.Transport) -> int:
+    """Return the descriptor of a socket that takes the bytes as they are; else -1."""
+    if transport.get_extra_info("sslcontext") is not None:
+        return -1
+    found = transport.get_extra_info("socket")
+    return -1 if found is None else int(found.fileno())

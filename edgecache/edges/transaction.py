@@ -84,9 +84,10 @@ class Transaction:
         return "" if self._message is None else _as_received(self._message.path)
 
     def respond(self, status: int) -> None:
-        """Note that the final head is being written."""
-        self.status = status
-        self._first_byte = self._clock()
+        """Note that the final head is being written, unless it has been."""
+        if self._first_byte is None:
+            self.status = status
+            self._first_byte = self._clock()
 
     def abort(self, why: Aborted) -> None:
         """Note why the response ends early; the first cause counts."""

@@ -33,9 +33,8 @@ import math
 import re
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeAlias
-from weakref import WeakSet
 
-from edgecache.engine.exchange import Delivery
+from edgecache.engine.exchange import Delivery, Exchange, Request
 from edgecache.http.fields import format_http_date
 from edgecache.purging.base import Ledger
 from edgecache.purging.verdict import Verdict
@@ -55,8 +54,13 @@ _MOST_QUESTIONS: Final = 65_536
 """Of each of two generations: when the young one is full, the old one is dropped."""
 
 _MOST_MANNERS: Final = 4096
+"""The same: whoever asks in one of the old ones keeps it."""
+
 _MOST_REPLIES: Final = 16
 """Of one slot; who asks for ever other ranges, or with ever other tags, is answered by the engine."""
+
+_LARGE: Final = 64 * 1024
+"""Bytes of content above which an answer is given to the socket piece by piece."""
 
 _MOST_WORDS: Final = 4096
 
@@ -91,7 +95,7 @@ class Manner:
         authority: the same.
     """
 
-    __slots__ = ("__weakref__", "authority", "old", "scheme", "young")
+    __slots__ = ("authority", "old", "scheme", "young")
 
     def __init__(self) -> None:
         self.scheme = self.authority = ""
@@ -131,15 +135,19 @@ class Reply:
         status: its status code.
         length: of its content, bytes.
         birth: where it stands among purges.
+        generated_at: POSIX seconds from which its age is counted.
+        good_from, good_until: at which age it may be given, seconds.
         names: of the request fields by which what is under its key varies.
         others: the replies to the same question by the values of these, itself among them.
         release: the active release when it was given.
-        used: the second in which a use was recorded last.
+        is_large: whether it is too large to be put together.
+        unused_from: POSIX seconds from which on a use is recorded again.
     """
 
     __slots__ = (
-        *("birth", "length", "names", "others", "release", "slot", "status", "stored", "used"),
-        *("_after", "_before", "_from", "_generated_at", "_lifetime", "_pieces", "_restarts", "_told", "_until"),
+        *("birth", "generated_at", "good_from", "good_until", "is_large", "length", "names", "others"),
+        *("release", "slot", "status", "stored", "unused_from"),
+        *("_after", "_before", "_content", "_lifetime", "_pieces", "_restarts", "_told"),
     )
 
     def __init__(self, slot: Slot, stored: StoredResponse, status: int, pieces: _Pieces, release: object) -> None:
@@ -147,12 +155,14 @@ class Reply:
         self.stored: StoredResponse | None = stored
         self.status: Final = status
         self.length: Final = sum(map(len, pieces))
+        self.is_large: Final = self.length > _LARGE
         self.birth = stored.birth
         self.release = release
         self.names: tuple[str, ...] = ()
         self.others: dict[_Values, Reply] = {}
-        self.used = 0
+        self.unused_from = 0.0
         self._pieces = pieces
+        self._content = b"" if self.is_large else pieces[0] if len(pieces) == 1 else None  # None: to be put together
 
     def timed(self, told: re.Match[bytes], shared: Callable[[Any], Any]) -> None:
         """Take the head as it was written, and the numbers; ``shared`` gives one object for all that are equal."""
@@ -162,41 +172,44 @@ class Reply:
         self._before: bytes = self.stored.rendered if before == self.stored.rendered else before
         self._told: bytes = shared(told["status"])
         self._after: bytes = shared(told["after"])
-        self._generated_at = freshness.generated_at
+        self.generated_at = freshness.generated_at
         self._lifetime: float = shared(freshness.lifetime)
-        self._from: float = shared(max(0.0, self.stored.response_time - freshness.generated_at))
-        self._until: float = shared(freshness.lifetime - _LEAST_LUCK * freshness.eager)
+        self.good_from: float = shared(max(0.0, self.stored.response_time - freshness.generated_at))
+        self.good_until: float = shared(freshness.lifetime - _LEAST_LUCK * freshness.eager)
         self._restarts = freshness.restarts_age
 
     def forget(self) -> None:
         """Let go of what it was made of, and never be good again."""
-        self.stored, self._pieces, self._before, self.others = None, (), b"", {}
-        self._generated_at = math.inf
+        self.stored, self._pieces, self._content, self._before, self.others = None, (), None, b"", {}
+        self.generated_at = math.inf
 
     @property
     def is_apart(self) -> bool:
         """Whether its content takes memory of its own."""
         return self.stored is not None and self._pieces is not self.stored.body.local
 
-    def is_good(self, now: float) -> bool:
-        """Whether ``now``, in POSIX seconds, is within the span in which nothing would be decided anew."""
-        return self._from <= now - self._generated_at < self._until
-
     def rendered(self, now: float) -> bytes:
-        """Return head and content as they are to be written at ``now``, POSIX seconds."""
-        seconds = now - self._generated_at
+        """Return the head for ``now``, POSIX seconds, as it is to be written, and the content unless it is large."""
+        seconds, content = now - self.generated_at, self._content
+        if content is None:
+            content = b"".join(self._pieces)
+        age, date, ttl = seconds, b"", self._lifetime - seconds
         if self._restarts:
-            age, date = 0, b"Date: %b\r\n" % format_http_date(now).encode("ascii")
-        else:
-            age, date = int(seconds), b""
-        told, ttl = self._told, int(self._lifetime - seconds)
-        head = b"%b%bAge: %d\r\n%b%d%b" % (self._before, date, age, told, ttl, self._after)
-        return b"".join((head, *self._pieces))
+            age, date = 0.0, b"Date: %b\r\n" % format_http_date(now).encode("ascii")
+        parts = self._before, date, age, self._told, ttl, self._after, content
+        return b"%b%bAge: %d\r\n%b%d%b%b" % parts  # type: ignore[str-format]  # %b takes a memoryview too
 
-    def cache_status(self, now: float) -> str:
-        """Return this cache's member of Cache-Status at ``now``."""
-        value = self._told.partition(b": ")[2] + b"%d" % int(self._lifetime - (now - self._generated_at))
-        return (value + self._after[: self._after.index(b"\r\n")]).decode("latin-1")
+    def pieces(self, now: float) -> list[bytes | memoryview]:
+        """Return head and large content."""
+        return [self.rendered(now), *self._pieces]
+
+    def exchange(self, request: Request, now: float) -> Exchange:
+        """Return what the engine would tell of a request that was answered with this at ``now``, POSIX seconds."""
+        assert self.stored is not None
+        exchange = Exchange(request, now, self.stored.key, "hit", Reason.FRESH, stored=self.stored)
+        value = self._told.partition(b": ")[2] + b"%d" % (self._lifetime - (now - self.generated_at))
+        exchange.cache_status = (value + self._after[: self._after.index(b"\r\n")]).decode("latin-1")
+        return exchange
 
 
 class Replies:
@@ -209,7 +222,9 @@ class Replies:
         self._ledger: Final = ledger
         self.clock: Final = clock
         self._manners: dict[tuple[object, ...], Manner] = {}
-        self._asking: Final[WeakSet[Manner]] = WeakSet()  # whoever still asks in a manner that was dropped, too
+        self._old_manners: dict[tuple[object, ...], Manner] = {}
+        self._asked_young: list[Manner] = []  # who has questions of the young generation
+        self._asked_old: list[Manner] = []
         self._questions = 0
         self._words: dict[object, object] = {}
 
@@ -217,10 +232,10 @@ class Replies:
         """Return the manner of requests with these facts, which are all that count beside line, conditions and Vary."""
         manner = self._manners.get(facts)
         if manner is None:
+            manner = self._old_manners.get(facts) or Manner()
             if len(self._manners) >= _MOST_MANNERS:
-                self._manners.clear()
-            manner = self._manners[facts] = Manner()
-            self._asking.add(manner)
+                self._manners, self._old_manners = {}, self._manners
+            self._manners[facts] = manner
         return manner
 
     def find(self, asked: Asked, line: bytes, now: float) -> Reply | None:
@@ -229,15 +244,15 @@ class Replies:
         reply = asked.manner.young.get(question) or self._revived(asked.manner, question)
         if reply is not None and reply.names:
             reply = reply.others.get(asked.values(reply.names))
-        if reply is None or not reply.is_good(now):
-            return None
+        if reply is None or not reply.good_from <= now - reply.generated_at < reply.good_until:
+            return None  # not within the span in which nothing would be decided anew
         ledger = self._ledger
         if reply.release is not ledger.release and reply.release != ledger.release:
             return None
         if not (ledger.is_current(reply.birth) or self._survives(reply)):
             return None
-        if reply.used != (second := int(now)):
-            reply.used = second
+        if now >= reply.unused_from:
+            reply.unused_from = now + 1.0
             self._use(reply.slot)
         return reply
 
@@ -282,19 +297,27 @@ class Replies:
             is_beside = known is not None and known.stored is not None and known.slot is reply.slot
             reply.others = known.others if known is not None and is_beside else {}
             reply.others[asked.values(names)] = reply
-        self._questions += question not in young
-        young[question] = reply
+        self._keep(asked.manner, question, reply)
+
+    def _keep(self, manner: Manner, question: _Question, reply: Reply) -> None:
+        """Let a question be of the young generation; when there are too many, that is the old one."""
+        if not manner.young:
+            self._asked_young.append(manner)
+        self._questions += question not in manner.young
+        manner.young[question] = reply
         if self._questions >= _MOST_QUESTIONS:
             self._questions = 0
-            for manner in self._asking:
-                manner.young, manner.old = {}, manner.young
+            for each in self._asked_old:
+                each.old = {}
+            for each in self._asked_young:
+                each.young, each.old = {}, each.young
+            self._asked_young, self._asked_old = [], self._asked_young
 
     def _revived(self, manner: Manner, question: _Question) -> Reply | None:
         reply = manner.old.pop(question, None)
         if reply is None or reply.stored is None:
             return None
-        manner.young[question] = reply
-        self._questions += 1
+        self._keep(manner, question, reply)
         return reply
 
     def _shared(self, word: Any) -> Any:
@@ -324,6 +347,8 @@ def _told(delivery: Delivery, head: bytes) -> re.Match[bytes] | None:
     if stored is None or exchange.result != "hit" or exchange.reason != Reason.FRESH or exchange.request.debug:
         return None
     if exchange.provisional or stored.freshness.sliding or delivery.stream is not None:
+        return None
+    if sum(map(len, delivery.pieces or ())) != delivery.length:
         return None
     if delivery.head.status == 206 and "content-range" not in delivery.head.fields:
         return None  # several ranges: each answer has another boundary

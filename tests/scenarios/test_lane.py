@@ -202,8 +202,10 @@ def request(dice: random.Random) -> tuple[str, bytes]:
     section = SECTIONS[min(int(dice.expovariate(0.5)), len(SECTIONS) - 1)]
     if dice.random() < 0.2:
         section = dice.choice(SECTIONS)
-    if dice.random() < 0.2:  # never seen before, and of no importance
-        section += f"X-Request-Id: {dice.randrange(10**9)}\r\n"
+    if dice.random() < 0.4:  # never seen before, and of no importance
+        name = dice.choices(("X-Request-Id", "x-request-id", "Accept-Language"), (80, 10, 10))[0]
+        end = dice.choices(("", "\t\xe9 ", ": b", "\x7f", "\x00"), (94, 2, 2, 1, 1))[0]
+        section += f"{name}: {dice.randrange(10**9)}{end}\r\n"
     if dice.random() < 0.03:
         section = dice.choice(BROKEN)
     if method == "POST" and "Content-Length" not in section:
