@@ -228,8 +228,8 @@ class HitLane:
         idle, changed = self._lines.idle, []
         for line, other in zip(lines, others, strict=True):
             if line != other:
-                name = line.partition(b":")[0]
-                if name not in idle or other[: len(name) + 1] != name + b":":
+                name, colon, _ = line.partition(b":")
+                if name not in idle or other[: len(name) + 1] != name + colon:
                     return False
                 changed.append(line)
         return not b"".join(changed).translate(None, _TEXT)

@@ -273,3 +273,34 @@ async def test_both_lanes_give_the_same_answers(seed: int, origin: ScriptedOrigi
         for visitor in visitors:
             for one in visitor:
                 await one.leaves()
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        "X-Request-Id: 2",
+        "X-Request-Id: \t\xe9 ",
+        "X-Request-Id:",
+        "X-Request-Id: \x7f",
+        "X-Request-Id: a\x00b",
+        "X-Request-Id: a\nb",
+        "X-Request-Id : 2",
+        "X-Request-Id",
+        ": 2",
+        "X-Request-Ie: 2",
+    ],
+)
+async def test_a_section_like_the_last_one_is_read_as_strictly(
+    ending: str, origin: ScriptedOrigin, clock: FakeClock
+) -> None:
+    async with both(origin, clock) as edges:
+        begin = "GET /plain HTTP/1.1\r\nHost: example.com\r\n"
+        visitors = [Visitor(edge.port) for edge in edges]
+        for last in ("X-Request-Id: 0", "X-Request-Id: 1", "X-Request-Id: 3", ending):
+            asked = f"{begin}{last}\r\n\r\n".encode("latin-1")
+            answers = [comparable(await visitor.says([asked], ["GET"])) for visitor in visitors]
+            assert answers[0] == answers[1]
+            await settled(edges[0])
+        assert edges[0].parts.counters.hits_lane >= 1
+        for visitor in visitors:
+            await visitor.leaves()

@@ -18,17 +18,18 @@ SIZE = 12 * 1024 * 1024
 
 REQUEST = b"GET /video HTTP/1.1\r\nHost: example.com\r\n\r\n"
 PART = b"GET /video HTTP/1.1\r\nHost: example.com\r\nRange: bytes=1000000-9000000\r\n\r\n"
+MEDIUM = b"GET /medium HTTP/1.1\r\nHost: example.com\r\n\r\n"
 SHORT = b"GET /short HTTP/1.1\r\nHost: example.com\r\n\r\n"
 BODY = bytes(range(256)) * (SIZE // 256)
 
 
 @pytest.fixture
 def site(origin: ScriptedOrigin, clock: FakeClock) -> ScriptedOrigin:
-    """Two objects, one of them large."""
+    """Three objects, one of them large."""
 
     def answer(request: Received) -> Reply:
         fields = {"Cache-Control": "max-age=600", "Date": format_http_date(clock.now), "ETag": '"1"'}
-        return Reply(200, fields, BODY if request.target == "/video" else b"short")
+        return Reply(200, fields, {"/video": BODY, "/medium": BODY[:20_000]}.get(request.target, b"short"))
 
     origin.script = answer
     return origin
@@ -90,6 +91,26 @@ async def test_what_is_asked_meanwhile_is_answered_in_order(site: ScriptedOrigin
             await until(lambda: edge.parts.counters.hits_lane == lane + 1)
             await loop.sock_sendall(client, SHORT + REQUEST + SHORT)
             for body in (BODY, b"short", BODY, b"short"):
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    head += await read(client, 1)
+                assert await read(client, len(body)) == body
+
+
+async def test_a_large_answer_waits_for_a_small_one(site: ScriptedOrigin, clock: FakeClock) -> None:
+    async with edge_before(site.url, clock=clock) as edge:
+        counters, loop = edge.parts.counters, asyncio.get_running_loop()
+        with await dialled(edge) as client:
+            for request, size in ((MEDIUM, 20_000), (REQUEST, SIZE), (REQUEST, SIZE)):
+                await answered(client, request, size)
+            asked = 0
+            while not edge.parts._server.buffered:  # until the socket has no room for all of it
+                hits, asked = counters.hits, asked + 1
+                await loop.sock_sendall(client, MEDIUM)
+                await until(lambda hits=hits: counters.hits > hits)  # type: ignore[misc]
+                await asyncio.sleep(0)
+            await loop.sock_sendall(client, REQUEST)
+            for body in (*[BODY[:20_000]] * asked, BODY):
                 head = b""
                 while not head.endswith(b"\r\n\r\n"):
                     head += await read(client, 1)
