@@ -48,15 +48,15 @@ _PER_STRING: Final = 57
 """Header and rounding of one string."""
 
 _PER_CHUNK: Final = 64
-"""Header, rounding and place in the tuple of one chunk of a body."""
+"""Header, rounding and place in the tuple of one chunk of a body; as much for the tuple."""
 
-_PER_SELECTING: Final = 144
+_PER_SELECTING: Final = 192
 """Selecting fields and their two tuples, when there are any."""
 
 
 def weigh(response: StoredResponse) -> int:
     """Return what ``response`` costs in memory while it is stored, bytes."""
-    weight = _PER_RESPONSE + response.body.size + _PER_CHUNK * len(response.body.local or ())
+    weight = _PER_RESPONSE + response.body.size + _PER_CHUNK * (1 + len(response.body.local or ()))
     weight += len(response.rendered) + len(response.key) + _fields(response)
     validators, selecting = response.validators, response.selecting
     if not isinstance(validators, ReadValidators):
