@@ -6,8 +6,9 @@ makes them, of 13 fields of common lengths:
 - bytes: what one of 100 000 and of 1 000 000 takes beyond its body, by RSS, by tracemalloc, and by the store's own
   account; of 2 and 6 fields as well;
 - time: what a lookup, a put and a put that evicts take among 1 000, 100 000 and 1 000 000;
-- pauses: how long the collector of cycles stops the process while a million responses are stored, and while others
-  take the place of a tenth of them: as a worker sets it (``processes.garbage``), and in other ways.
+- pauses: how long the collector of cycles stops the process while a million responses are stored, each with a tag of
+  its own, and while others take the place of a tenth of them: as a worker sets it (``processes.garbage``), and in other
+  ways; and how long the longest put takes.
 
 All times are of the processor, by the kernel's account: whatever else the machine does is not in them.
 """
@@ -25,6 +26,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,11 @@ def response(number: int, fields: int = FIELDS) -> StoredResponse:
     )
 
 
+def tagged(number: int) -> StoredResponse:
+    """Return a page with a tag that no other has."""
+    return replace(response(number), tags=frozenset({f"product:{number}"}))
+
+
 def _copied(text: str) -> str:
     return text.encode().decode()
 
@@ -132,12 +139,12 @@ def timed(operation: Callable[[Any], object], operands: Sequence[object]) -> flo
     return (time.process_time() - began) / len(operands) * 1e9
 
 
-def weight() -> int:
+def weight(made: Callable[[int], StoredResponse] = response) -> int:
     """Return by how much a response makes a store larger that has some already."""
     store = MemoryStore(ROOMY)
-    store.put_now(response(0))
+    store.put_now(made(10**6))
     before = store.statistics().bytes
-    store.put_now(response(1))
+    store.put_now(made(10**6 + 1))
     return store.statistics().bytes - before
 
 
@@ -214,10 +221,10 @@ def measured_pauses(count: int, settings: str) -> dict[str, float]:
 
     gc.callbacks.insert(0, begin)
     gc.callbacks.append(end)  # after what is set aside
-    store = MemoryStore(count * weight())
+    store = MemoryStore(count * weight(tagged))
     longest, started = 0.0, time.process_time()
     for number in range(count + count // 10):
-        new, before = response(number), time.thread_time()
+        new, before = tagged(number), time.thread_time()
         store.put_now(new)
         longest = max(longest, time.thread_time() - before)
     return {
