@@ -25,9 +25,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import socket
-import struct
-from contextlib import suppress
 from functools import partial
 from typing import Final, cast
 
@@ -55,7 +52,6 @@ _LINGER_SECONDS: Final = 2.0
 """How long a client that is still sending may take to read why nobody listens, before it is cut off."""
 _FIRST_REQUEST_SECONDS: Final = 1.0
 """How long a connection accepted just before the server stopped may take to send its request."""
-_RESET: Final = struct.pack("ii", 1, 0)  # struct linger: on, no time
 
 
 class Connection(asyncio.Protocol):
@@ -382,10 +378,7 @@ class Connection(asyncio.Protocol):
         """End in order; with ``linger`` what was written arrives even if the client is sending (RFC 9112 §9.6)."""
         self._closing, self._quiet = True, False
         self._deadline = self._loop.time() + _LINGER_SECONDS
-        if linger and self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
-            self._transport.close()
+        self._outflow.end(linger=linger)
 
     def _reset(self, why: Aborted) -> None:
         """End so that the client cannot take what it got for complete."""
@@ -394,7 +387,4 @@ class Connection(asyncio.Protocol):
         if self._gone:
             return
         self._closing, self._quiet = True, False
-        linger_socket = self._transport.get_extra_info("socket")
-        with suppress(OSError):  # of a socket that is closed already, which is all that is wanted
-            linger_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self._transport.abort()
+        self._outflow.reset()

@@ -16,7 +16,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from edgecache.edges.delivery import BrokenDelivery
@@ -26,6 +29,9 @@ from edgecache.edges.settings import ServerSettings
 __all__ = ["Outflow"]
 
 _HIGH_WATER: Final = 32 * 1024
+
+_RESET: Final = struct.pack("ii", 1, 0)
+"""``struct linger``: on, no time."""
 
 _MOST_PIECES: Final = 1024
 """How many a socket takes at once: Linux's IOV_MAX."""
@@ -102,6 +108,23 @@ class Outflow:
         """The buffer has room again."""
         self.paused = False
         self._wake()
+
+    def end(self, *, linger: bool) -> None:
+        """End in order, when all is sent; with ``linger`` the other half stays open (RFC 9112 §9.6)."""
+        if self._transport is None:
+            return
+        if linger and self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def reset(self) -> None:
+        """End now, so that the client cannot take what it got for complete."""
+        if self._transport is None:
+            return
+        with suppress(OSError):  # of a socket that is closed already, which is all that is wanted
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        self._transport.abort()
 
     def lost(self) -> None:
         """The connection is gone."""
