@@ -33,7 +33,7 @@ from edgecache.edges.content import RequestContent
 from edgecache.edges.delivery import BrokenDelivery, Frame, frame, let_go, refusal, send, whole
 from edgecache.edges.finished import Aborted
 from edgecache.edges.inflow import Incoming, Inflow
-from edgecache.edges.lane import Begun, Lane
+from edgecache.edges.lane import Lane, Unfinished
 from edgecache.edges.outflow import Outflow
 from edgecache.edges.request_head import ReceivedRequest, RequestReader
 from edgecache.edges.transaction import Transaction
@@ -226,7 +226,7 @@ class Connection(asyncio.Protocol):
         body = None if transaction.content is None else RequestBody(transaction.content, received.length)
         return Request(received.head, body, received.upgrade, partial(self._interim, transaction), received.debug)
 
-    def _go_on(self, data: bytes, begun: Begun) -> None:
+    def _go_on(self, data: bytes, unfinished: Unfinished) -> None:
         """Leave it to a task to send the rest of what the lane has begun to answer to the request ``data``."""
         self._quiet = False
         self._inflow.feed(data)
@@ -236,10 +236,10 @@ class Connection(asyncio.Protocol):
         self._transaction = transaction
         received = self._reader.read(incoming[0])
         transaction.head = received.head
-        transaction.respond(begun.reply.status)
-        transaction.sent = begun.taken
+        transaction.respond(unfinished.reply.status)
+        transaction.sent = unfinished.taken
         request = self._request(transaction, received)
-        self._task = self._loop.create_task(self._serve(transaction, request, begun.delivery(request)))
+        self._task = self._loop.create_task(self._serve(transaction, request, unfinished.delivery(request)))
 
     def _answer(self, transaction: Transaction, request: Request) -> None:
         """Write the answer now if that needs no waiting, else leave it to a task."""

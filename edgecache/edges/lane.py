@@ -13,7 +13,7 @@ Theory
     from the full lane, for request lines that it took.
 
     A small answer is left to the transport. Of a large one the socket is given what it takes at once; if that is not
-    all, the connection sends the rest, no faster than its client reads (``Begun``).
+    all, the connection sends the rest, no faster than its client reads (``Unfinished``).
 
 Invariants
     * One request, complete, without content, and nothing behind it: whatever else arrives is not for the lane.
@@ -38,7 +38,7 @@ from edgecache.engine.replies import AS_RECEIVED, CONDITIONS, Manner, Replies, R
 from edgecache.http.message import FieldsView, Pair, ResponseHead, fields_of
 from edgecache.http.negotiation import normalise
 
-__all__ = ["Begun", "Hit", "HitLane", "HitLog", "Lane", "Section"]
+__all__ = ["Hit", "HitLane", "HitLog", "Lane", "Section", "Unfinished"]
 
 _LINE: Final = re.compile(rb"(?:GET|HEAD) /[!-\"$-\[\]-~]* HTTP/1\.1\r\n")
 """No ``#`` and no backslash in a target: see ``http.target``."""
@@ -141,7 +141,7 @@ class Hit:
 HitLog: TypeAlias = Callable[[Hit], None]
 
 
-class Begun:
+class Unfinished:
     """An answer of which the socket has not taken all.
 
     Attributes:
@@ -304,7 +304,7 @@ class Lane:
         self._asked: Section | None = None
         self._line = b""
 
-    def answer(self, data: bytes) -> bool | Begun:
+    def answer(self, data: bytes) -> bool | Unfinished:
         """Answer what has been received, if that is one request whose answer is known.
 
         Returns whether that was done, or the answer of which the socket has not taken all.
@@ -326,7 +326,7 @@ class Lane:
         self._account(reply, now)
         return True
 
-    def _answer_large(self, reply: Reply, now: float) -> bool | Begun:
+    def _answer_large(self, reply: Reply, now: float) -> bool | Unfinished:
         pieces = reply.pieces(now)
         taken = self._outflow.write_at_once(pieces)
         if not taken:
@@ -335,7 +335,7 @@ class Lane:
             self._account(reply, now)
             return True
         self._account(reply, now, finished=False)
-        return Begun(reply, now, pieces, taken)
+        return Unfinished(reply, now, pieces, taken)
 
     def _account(self, reply: Reply, now: float, *, finished: bool = True) -> None:
         """Count an answer, and log it if it is finished. On the clock of the event loop it has taken no time."""
