@@ -25,4 +25,5 @@ elif importlib.util.find_spec("mypyc") is None:
 else:
     from mypyc.build import mypycify
 
-    setup(ext_modules=mypycify([path for group in settings["compiled"].values() for path in group.split()]))
+    paths = [path for group in settings["compiled"].values() for path in group.split()]
+    setup(ext_modules=mypycify(paths, group_name="edgecache.compiled"))
