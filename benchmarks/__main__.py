@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks import load, report
 from benchmarks.cases import CASES, chosen, quick
-from benchmarks.edge import Edge
+from benchmarks.edge import Compiled, Edge
 from benchmarks.peers import PEERS
 from benchmarks.processes import Failed
 from benchmarks.servers import Server
@@ -41,7 +41,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 
 
 def _servers(names: str) -> list[type[Server]]:
-    known: tuple[type[Server], ...] = (Edge, *PEERS)
+    known: tuple[type[Server], ...] = (Edge, *PEERS, Compiled)
     wanted = [kind for kind in known if not names or kind is Edge or kind.NAME in names.split(",")]
     for kind in wanted:
         if missing := kind.missing():

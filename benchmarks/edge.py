@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import secrets
 import sys
-from typing import Final
+from pathlib import Path
+from typing import ClassVar, Final
 
 import edgecache
 from benchmarks.processes import Failed, free_port
 from benchmarks.servers import Server, Setup, exchange
 
-__all__ = ["Edge"]
+__all__ = ["Compiled", "Edge"]
 
 _MIB: Final = 1024 * 1024
+_COMPILED: Final = Path(__file__).parent.parent / ".compiled" / ".venv" / "bin" / "python"
+"""What ``make compiled`` makes."""
 
 
 class Edge(Server):
@@ -25,6 +28,7 @@ class Edge(Server):
 
     NAME = "edgecache"
     PACKAGE = "edgecache"
+    PYTHON: ClassVar[str] = sys.executable
 
     def __init__(self, setup: Setup) -> None:
         super().__init__(setup)
@@ -51,7 +55,7 @@ class Edge(Server):
         }
         if setup.workers > 1 or setup.second_tier:
             options["--redis"] = "embedded"
-        command = [sys.executable, "-m", "edgecache.cli.main", "proxy"]
+        command = [self.PYTHON, "-m", "edgecache.cli.main", "proxy"]
         return [*command, *(word for option in options.items() for word in option)]
 
     def environ(self) -> dict[str, str]:
@@ -74,3 +78,18 @@ class Edge(Server):
         fields = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
         if exchange(self.admin, "POST", "/v1/purge", fields, order) != 200:
             raise Failed(f"{self.NAME} did not confirm a purge")
+
+
+class Compiled(Edge):
+    """The same, with those modules compiled that can be: ``make compiled`` first."""
+
+    NAME = "compiled"
+    PYTHON = str(_COMPILED)
+
+    @classmethod
+    def missing(cls) -> str:
+        return "" if _COMPILED.exists() else "make compiled"
+
+    @classmethod
+    def version(cls) -> str:
+        return f"{super().version()}, compiled"

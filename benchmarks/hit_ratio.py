@@ -11,8 +11,9 @@ Objects are of equal size, or of sizes between 1 and 256 KiB, most of them small
 the future: of what is there and what has just come it gives up what is asked for last of all (Belady). With equal sizes
 nothing can find more; with others it is only hard to beat.
 
-Everything is counted and nothing is timed: with one ``--seed`` the figures are the same everywhere, but for S3-FIFO's,
-which depend a little on how Python hashes strings.
+There is one table for each kind of sizes, as ``docs/eviction.md`` has them. Everything is counted and nothing is timed:
+with one ``--seed`` the figures are the same everywhere, but for S3-FIFO's, which depend a little on how Python hashes
+strings.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import argparse
 import heapq
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 from edgecache.semantics.stored import CacheKey
 from edgecache.stores.base import Eviction, Slot
@@ -31,7 +32,7 @@ OBJECTS = 10_000
 REQUESTS = 200_000
 SCANNED = 5_000
 SCANS = 5
-PARTS = (0.01, 0.05, 0.2)
+PARTS = (0.01, 0.05, 0.2, 0.5)
 """Of all that is asked for, how much there is memory for."""
 
 KIB = 1024
@@ -139,31 +140,39 @@ def best(trace: Trace, sizes: dict[CacheKey, int], room: int) -> float:
     return hits / len(trace)
 
 
-def rows(requests: int, seed: int) -> Sequence[tuple[str, ...]]:
-    made = []
-    for kind, sized in {"equal": equal, "mixed": mixed}.items():
-        for name, trace_of in TRACES.items():
-            luck = random.Random(seed)
-            trace = trace_of(luck, requests)
-            sizes = {key: sized(luck) for key in dict.fromkeys(trace)}
-            for part in PARTS:
-                room = int(sum(sizes.values()) * part)
-                ratios = [found(trace, sizes, room, eviction) for eviction in Eviction]
-                ratios.append(best(trace, sizes, room))
-                made.append((name, kind, f"{part:.0%}", *(f"{ratio:.1%}" for ratio in ratios)))
-    return made
+SIZES: dict[str, Callable[[random.Random], int]] = {"equal": equal, "mixed": mixed}
+
+
+def rows(sized: Callable[[random.Random], int], requests: int, seed: int) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each trace and each size of memory: its names, and what is found."""
+    for name, trace_of in TRACES.items():
+        luck = random.Random(seed)
+        trace = trace_of(luck, requests)
+        sizes = {key: sized(luck) for key in dict.fromkeys(trace)}
+        for part in PARTS:
+            room = int(sum(sizes.values()) * part)
+            ratios = [found(trace, sizes, room, eviction) for eviction in Eviction]
+            ratios.append(best(trace, sizes, room))
+            yield name, f"{part:.0%}", *(f"{ratio:.1%}" for ratio in ratios)
+
+
+def table(kind: str, requests: int, seed: int) -> Iterator[str]:
+    yield "| " + " | ".join((f"{kind} sizes", "memory", *Eviction, "best")) + " |"
+    yield "|---|" + "--:|" * (len(Eviction) + 2)
+    for row in rows(SIZES[kind], requests, seed):
+        yield "| " + " | ".join(row) + " |"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="10 000 requests instead of 200 000")
     parser.add_argument("--seed", type=int, default=1, help="[1]")
+    parser.add_argument("--sizes", choices=SIZES, action="append", help="[both]")
     given = parser.parse_args()
-    head = ("trace", "sizes", "memory", *Eviction, "best")
-    print("| " + " | ".join(head) + " |")
-    print("|---|---|" + "--:|" * (len(head) - 2))
-    for row in rows(10_000 if given.quick else REQUESTS, given.seed):
-        print("| " + " | ".join(row) + " |")
+    for kind in given.sizes or SIZES:
+        for line in table(kind, 10_000 if given.quick else REQUESTS, given.seed):
+            print(line)
+        print()
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class Policy:
             (RFC 9111 §4.2.4 "disconnected").
         keep: seconds a response with a validator stays stored after all that, as candidate for a 304.
         honour_reload: obey ``no-cache``, ``max-age`` and ``min-fresh`` of requests (RFC 9111 §5.2.1).
-        max_variants: stored responses per cache key; the least recently used is replaced (RFC 9111 §4.1).
+        max_variants: stored responses per cache key; the one stored longest ago is replaced (RFC 9111 §4.1).
         max_object: largest body that is stored, bytes.
         max_query_body: largest content of a QUERY request that is digested into a key, bytes.
         hit_for_miss: seconds during which a key whose answer could not be stored is not collapsed.

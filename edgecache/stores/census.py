@@ -5,19 +5,25 @@ Theory
     stores. A tally is that count and, as an example for people, the key of the response counted last, while it is
     there.
 
+    The tables are in parts, as that of ``stores.memory`` is and for its reason: a million tags in one dict stopped a
+    put for 26 ms when it had to grow. What they have in them are objects and no tuples: a dict of which Python's
+    collector of cycles thinks that it can be part of none is forgotten by it, but comes back as if it were new, with
+    all that is in it, whenever something is added; with 60 000 tags each full collection took 4 ms longer.
+
     The URI of nearly every response is its key, and those the store can count by itself. Here are counted those that
     are stored under something longer (a QUERY's), by their URIs.
 
 Invariants
     * Every tally is that of the responses added and not removed. What is not stored is not mentioned anywhere.
     * ``bytes`` is a function of what is counted, and not less than what that takes: at 100 000 responses, each with a
-      tag and a host of its own, an entry took 119 bytes beside its text (CPython 3.11).
+      tag, a host and a URI of its own, an entry took 81 bytes beside the string of its name (CPython 3.11).
 
 Called by ``stores.memory``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from edgecache.semantics.stored import CacheKey, StoredResponse
@@ -29,8 +35,24 @@ Tally: TypeAlias = tuple[int, CacheKey | None]
 
 NOTHING: Final[Tally] = (0, None)
 
+_PARTS: Final = 256
+"""Parts of each table; the low bits of a name's hash say in which part it is."""
+
 _PER_ENTRY: Final = 192
 """A tally, its place in a table that has just grown, and the header of its name's string, bytes."""
+
+
+class _Entry:
+    """A tally that goes on."""
+
+    __slots__ = ("count", "latest")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.latest: CacheKey | None = None
+
+
+_Table: TypeAlias = Sequence[dict[str, _Entry]]
 
 
 class Census:
@@ -39,9 +61,9 @@ class Census:
     __slots__ = ("_hosts", "_tags", "_uris", "bytes")
 
     def __init__(self) -> None:
-        self._tags: Final[dict[str, Tally]] = {}
-        self._hosts: Final[dict[str, Tally]] = {}
-        self._uris: Final[dict[str, Tally]] = {}
+        self._tags: Final = _empty()
+        self._hosts: Final = _empty()
+        self._uris: Final = _empty()
         self.bytes = 0
 
     def add(self, response: StoredResponse) -> None:
@@ -63,20 +85,21 @@ class Census:
     def clear(self) -> None:
         """Count nothing."""
         for table in (self._tags, self._hosts, self._uris):
-            table.clear()
+            for part in table:
+                part.clear()
         self.bytes = 0
 
     def of_tag(self, tag: str) -> Tally:
         """Return the tally of a tag."""
-        return self._tags.get(tag, NOTHING)
+        return _tally(self._tags, tag)
 
     def of_authority(self, authority: str) -> Tally:
         """Return the tally of a host and port, as they are spelled in URIs."""
-        return self._hosts.get(authority, NOTHING)
+        return _tally(self._hosts, authority)
 
     def of_uri(self, uri: str) -> Tally:
         """Return the tally of a URI, without what is stored under it."""
-        return self._uris.get(uri, NOTHING)
+        return _tally(self._uris, uri)
 
     @staticmethod
     def most(response: StoredResponse) -> int:
@@ -86,21 +109,39 @@ class Census:
             names.append(response.uri)
         return sum(_PER_ENTRY + len(name) for name in names)
 
-    def _count(self, table: dict[str, Tally], name: str, key: CacheKey) -> None:
-        count, _ = table.get(name, NOTHING)
-        if not count:
+    def _count(self, table: _Table, name: str, key: CacheKey) -> None:
+        part = _part(table, name)
+        entry = part.get(name)
+        if entry is None:
+            entry = part[name] = _Entry()
             self.bytes += _PER_ENTRY + len(name)
-        table[name] = count + 1, key
+        entry.count += 1
+        entry.latest = key
 
-    def _discount(self, table: dict[str, Tally], name: str, key: CacheKey) -> None:
-        count, latest = table[name]
-        if count == 1:
-            del table[name]
+    def _discount(self, table: _Table, name: str, key: CacheKey) -> None:
+        part = _part(table, name)
+        entry = part[name]
+        entry.count -= 1
+        if entry.latest == key:
+            entry.latest = None
+        if not entry.count:
+            del part[name]
             self.bytes -= _PER_ENTRY + len(name)
-        else:
-            table[name] = count - 1, None if latest == key else latest
 
 
 def authority_of(uri: str) -> str:
     """Return host and port of an absolute URI as they are spelled; of another text something, and nothing raised."""
     return uri.partition("://")[2].partition("/")[0]
+
+
+def _empty() -> _Table:
+    return tuple({} for _ in range(_PARTS))
+
+
+def _part(table: _Table, name: str) -> dict[str, _Entry]:
+    return table[hash(name) % _PARTS]
+
+
+def _tally(table: _Table, name: str) -> Tally:
+    entry = _part(table, name).get(name)
+    return NOTHING if entry is None else (entry.count, entry.latest)

@@ -8,7 +8,8 @@ Theory
 Invariants
     * A compacted response is equal to the one it is made from, and compacting it again changes nothing.
     * What is known to be in common is bounded: whoever sends what never repeats makes it forget, and costs the others
-      memory and not correctness.
+      memory and not correctness. Python's own table of interned strings is not: a million tags in it stopped a put
+      for 30 ms when it had to grow.
 
 Called by ``stores.memory``.
 """
@@ -16,7 +17,6 @@ Called by ``stores.memory``.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Final, TypeVar
@@ -45,6 +45,7 @@ class Compactor:
         self._numbers: Final[dict[float, float]] = {}
         self._selecting: Final[dict[Selecting, Selecting]] = {}
         self._births: Final[dict[Birth, Birth]] = {}
+        self._tags: Final[dict[str, str]] = {}
 
     def compacted(self, response: StoredResponse) -> StoredResponse:
         """Return an equal response."""
@@ -56,7 +57,7 @@ class Compactor:
             birth=_known(self._births, response.birth),
             selecting=_known(self._selecting, response.selecting),
             validators=_validators(response, fields),
-            tags=frozenset(sys.intern(str(tag)) for tag in response.tags) if response.tags else _NO_TAGS,
+            tags=frozenset(_known(self._tags, str(tag)) for tag in response.tags) if response.tags else _NO_TAGS,
         )
 
     def _freshness(self, freshness: Freshness) -> Freshness:

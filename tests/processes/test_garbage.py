@@ -13,9 +13,11 @@ import pytest
 
 from edgecache.processes import worker
 from edgecache.processes.garbage import bound_pauses
+from edgecache.stores.memory import MemoryStore
 from tests.scenarios.answers import FRESH
 from tests.scenarios.composed import edge_before
 from tests.scenarios.rig import FakeClock, Reply, ScriptedOrigin
+from tests.stores.contract import response
 
 Visit = Callable[[socket.socket, int], None]
 
@@ -126,6 +128,20 @@ def test_what_survives_a_full_collection_is_set_aside(python_settings: None) -> 
     assert not gc.get_objects(generation=2)
     bound_pauses()
     assert len([each for each in gc.callbacks if each.__module__ == bound_pauses.__module__]) == 1
+
+
+def test_no_table_of_a_store_is_looked_at_again(python_settings: None) -> None:
+    """A dict of nothing but plain values would be: it is set aside no more as soon as something is added."""
+    store = MemoryStore(10_000_000)
+    for number in range(2_000):
+        store.put_now(response(str(number), uri=f"http://{number}.example/", tags=frozenset({f"product:{number}"})))
+    bound_pauses()
+    gc.collect()
+    store.put_now(response("new", uri="http://new.example/", tags=frozenset({"product:new"})))
+    census = store._census
+    tables = {id(part): name for name in census.__slots__ if name != "bytes" for part in getattr(census, name)}
+    tables |= {id(part): "shards" for part in store._shards}
+    assert not [tables[id(each)] for each in gc.get_objects() if id(each) in tables]
 
 
 def test_cycles_that_end_before_are_found(python_settings: None) -> None:

@@ -108,7 +108,8 @@ def test_what_never_repeats_makes_it_forget() -> None:
     for number in range(5000):
         birth = Birth(b"epoch", number)
         lifetime = Freshness(0.0, lifetime=float(number))
-        made = compactor.compacted(response("a", key=key("a"), birth=birth, freshness=lifetime))
-        assert (made.birth, made.freshness) == (birth, lifetime)
-    known = (compactor._births, compactor._numbers, compactor._selecting)
+        tags = frozenset({f"product:{number}"})
+        made = compactor.compacted(response("a", key=key("a"), birth=birth, freshness=lifetime, tags=tags))
+        assert (made.birth, made.freshness, made.tags) == (birth, lifetime, tags)
+    known = (compactor._births, compactor._numbers, compactor._selecting, compactor._tags)
     assert all(len(each) <= 1024 for each in known)

@@ -212,6 +212,15 @@ def test_tags_that_never_repeat_keep_within_the_budget() -> None:
     assert not store.put_now(crowded)
 
 
+def test_no_table_of_tallies_becomes_so_large_that_its_growth_stops_everybody() -> None:
+    store, tags = MemoryStore(10_000_000), 5_000
+    for number in range(tags):
+        store.put_now(response(str(number), tags=frozenset({f"product:{number}"})))
+    parts = [len(part) for part in store._census._tags]
+    assert sum(parts) == tags
+    assert max(parts) < tags / 50
+
+
 def test_walking_is_no_use_and_sees_what_is_there_when_it_comes_by() -> None:
     store = MemoryStore(100_000)
     for name in "abc":
