@@ -9,8 +9,10 @@ FAULTS := tests/scenarios/test_broken_bodies.py tests/scenarios/test_deception.p
           tests/scenarios/test_herd.py tests/scenarios/test_races.py \
           tests/purging tests/stores tests/processes tests/fleet
 
+COPIED := benchmarks docs edgecache examples rules tests LICENSE Makefile $(wildcard *.cfg *.md *.py *.toml)
+
 .DEFAULT_GOAL := help
-.PHONY: help run test faults builds check lint types fmt conformance bench bench-guard bench-scaling bench-flames bench-purge bench-trouble bench-eviction bench-scale clean
+.PHONY: help run test faults builds check compiled lint types fmt conformance bench bench-guard bench-scaling bench-flames bench-purge bench-trouble bench-eviction bench-scale clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +30,14 @@ builds: $(VENV)/.tests ## the tests of what build tools write, with the tools th
 	@EDGECACHE_LONG=1 $(BIN)/pytest tests/builds $(ARGS)
 
 check: lint types test ## everything a change has to pass
+
+compiled: ## the tests, with those modules compiled that can be: in .compiled, a copy of this tree; needs a C compiler
+	@mkdir -p .compiled
+	@cd .compiled && rm -rf $(COPIED)
+	@cp -Rp $(COPIED) .compiled
+	@$(MAKE) -C .compiled --no-print-directory .venv/.tests
+	@cd .compiled && EDGECACHE_COMPILE=1 .venv/bin/python setup.py --quiet build_ext --inplace
+	@cd .compiled && EDGECACHE_COMPILE=1 .venv/bin/pytest $(ARGS)
 
 lint: $(VENV)/.tests ## style and formatting
 	@$(BIN)/ruff check .
@@ -68,7 +78,7 @@ bench-scale: $(VENV)/.run ## bytes, time and pauses of memory with a million res
 	@$(BIN)/python benchmarks/scale.py $(ARGS)
 
 clean: ## remove everything that was made
-	rm -rf $(VENV) .builds .conformance build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .builds .compiled .conformance build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Installed once, and again when what is needed changes.

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ast
 import configparser
+import os
 import re
+import subprocess
 import sys
+from importlib import import_module
+from importlib.machinery import ExtensionFileLoader
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -21,6 +25,7 @@ OPTIONAL = {"crypto", "embedded", "regex"}
 """Extras that the package itself uses when they are there."""
 
 ROOT = Path(__file__).parent.parent
+COMPILED = os.environ.get("EDGECACHE_COMPILE") == "1"
 PROMISED = {"aiocache"}  # fixed by the project; the code that uses it is still to come
 
 
@@ -60,6 +65,32 @@ def test_every_package_is_installed_and_so_are_the_rule_sets() -> None:
     assert [path.stem for path in sorted((ROOT / directory).glob(setup_cfg()["options.package_data"][name]))] == [
         *shipped()
     ]
+
+
+def built(program: str, **environ: str) -> str:
+    """What a program prints that asks ``setup.py`` something, in a process of its own."""
+    environ = {name: value for name, value in os.environ.items() if name != "EDGECACHE_COMPILE"} | environ
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.rstrip("\n").rpartition("\n")[2]
+
+
+def test_what_is_compiled_is_what_was_asked_to_be() -> None:
+    for path in " ".join(setup_cfg()["compiled"].values()).split():
+        module = import_module(path.removesuffix(".py").replace("/", "."))
+        assert isinstance(module.__loader__, ExtensionFileLoader) == COMPILED, module.__file__
+
+
+def test_nothing_is_compiled_that_nobody_asked_for() -> None:
+    program = "import setuptools; from distutils.core import run_setup; print(run_setup('setup.py', stop_after='init')"
+    assert built(f"{program}.has_ext_modules())") == "False"
+
+
+def test_who_asks_for_it_is_told_what_a_compiled_build_takes() -> None:
+    program = "import sys; sys.modules['mypyc'] = None; from setuptools.build_meta import *; print(*(%s), sep='|')"
+    told = built(program % "get_requires_for_build_wheel()", EDGECACHE_COMPILE="1")
+    names = {Requirement(line).name for line in told.split("|")}
+    assert {"mypy"} | required_by("options", "install_requires") <= names
 
 
 def test_the_demo_s_pages_are_package_data() -> None:

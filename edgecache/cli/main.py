@@ -13,6 +13,8 @@ Rules of this floor
 
 from __future__ import annotations
 
+from importlib.machinery import ExtensionFileLoader
+from importlib.util import find_spec
 from typing import Any, Final
 
 import click
@@ -49,8 +51,14 @@ class _Commands(click.Group):
             ctx.exit(_MISUSED if isinstance(error, ConfigMistakes) else _FAILED)
 
 
+def _compiled() -> str:
+    """Return what to say when the modules that can be compiled are; the hit lane is one of them."""
+    lane = find_spec("edgecache.edges.lane")
+    return ", compiled" if lane is not None and isinstance(lane.loader, ExtensionFileLoader) else ""
+
+
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, message="edgecache %(version)s")
+@click.version_option(__version__, message=f"edgecache %(version)s{_compiled()}")
 def main() -> None:
     """A reverse proxy that caches. Start with: edgecache proxy --to http://127.0.0.1:8000"""
 

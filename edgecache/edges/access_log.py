@@ -256,8 +256,8 @@ class LineWriter:
         self._wake, self._closing, self._rotating = threading.Event(), threading.Event(), threading.Event()
         self._written = self._dropped_full = self._dropped_failed = 0
         self._failing = self._torn = False
-        self._thread = threading.Thread(target=self._run, name="edgecache access log", daemon=True)
-        self._thread.start()
+        self._background = threading.Thread(target=self._run, name="edgecache access log", daemon=True)
+        self._background.start()
 
     def write(self, line: str) -> None:
         """Queue one line, given in ASCII and without its end, or count it as dropped."""
@@ -286,8 +286,8 @@ class LineWriter:
             self._closed = True
         self._closing.set()
         self._wake.set()
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+        self._background.join(timeout)
+        return not self._background.is_alive()
 
     def statistics(self) -> LogStatistics:
         """Return a snapshot."""

@@ -143,7 +143,7 @@ _IN_THE_KEY: Final[dict[str, Callable[[str, str, str], bool]]] = {
 }
 """Names of known fields that say again what the target URI says, and how to tell that they do."""
 
-KNOWN: Final = FREE | _NOT_SENT | _OF_CONTENT | _VALUES.keys() | _IN_THE_KEY.keys()
+KNOWN: Final = FREE.union(_NOT_SENT, _OF_CONTENT, _VALUES, _IN_THE_KEY)
 """Names, lower case, of fields that clients and proxies send by themselves."""
 
 _REMEMBERED_LINES: Final = 4096
