@@ -94,8 +94,18 @@ def shown_head(
     ``objections`` are all that speaks against storing it; ``is_by_rule`` says that Cache-Control is a rule's.
     """
     replacing = _cache_control(head.status, head.fields, policy, objections, is_by_rule=is_by_rule)
+    if replacing is None and _is_shown_whole(head, policy):
+        return head
     fields = _shown(head.status, head.fields, policy, replacing, is_limited=_is_limited(head, objections))
     return ResponseHead(head.status, fields_of(fields))
+
+
+def _is_shown_whole(head: ResponseHead, policy: Policy) -> bool:
+    """Whether nothing is left out of a head whose Cache-Control stays, and nothing added: nearly always."""
+    fields = head.fields
+    return not [name for name in consumed_fields(policy) if name in fields] and not (
+        policy.compress and is_encodable(head.status, fields, policy)
+    )
 
 
 def shown(status: int, pairs: Iterable[Pair], policy: Policy) -> list[Pair]:
@@ -176,6 +186,8 @@ def _cache_control(
     """Return what Cache-Control is replaced by; None when it stays as it is."""
     if Reason.TYPE_MISMATCH in objections:
         return "no-store"
+    if policy.browser_ttl is None and not is_by_rule and 200 <= status < 300:
+        return None
     directives = parse_response(fields)
     replacing = ", ".join(_all_but(fields, frozenset())) if is_by_rule else None
     if not 200 <= status < 300:
