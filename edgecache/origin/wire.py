@@ -24,7 +24,14 @@ import httptools
 import msgspec
 
 from edgecache.errors import ClientError, OriginError
-from edgecache.http.fields import CONNECTION_FIELDS, OWS, is_field_value, is_token, without_connection_fields
+from edgecache.http.fields import (
+    CONNECTION_FIELDS,
+    OWS,
+    connection_options,
+    is_field_value,
+    is_token,
+    without_connection_fields,
+)
 from edgecache.http.message import (
     FieldsView,
     KnownFields,
@@ -76,15 +83,19 @@ class WireRequest(msgspec.Struct, frozen=True):
 
 
 class WireResponse(msgspec.Struct, frozen=True):
-    """A response head as received, connection-specific fields included. The version is 1.``minor``."""
+    """A response head as received, connection-specific fields included. The version is 1.``minor``.
+
+    ``options`` are those of the connection, lower case.
+    """
 
     minor: int
     status: int
     fields: FieldsView
+    options: frozenset[str] = frozenset()
 
     def end_to_end(self) -> ResponseHead:
         """Return what concerns others than this connection; the reason phrase is gone already."""
-        pairs = without_connection_fields(self.fields)
+        pairs = without_connection_fields(self.fields, self.options)
         if self.status < 200 or self.status == 204:
             # RFC 9110 §8.6: these have no content, and must not say how long it is.
             pairs = [pair for pair in pairs if pair[0].lower() != "content-length"]
@@ -107,7 +118,7 @@ def parse_response(block: bytes) -> WireResponse:
         raise OriginError(f"response head of more than {_MAX_FIELDS} fields")
     parts = [line.partition(":") for line in lines[1:]]
     fields = fields_of([(name, value.strip(OWS)) for name, _, value in parts])
-    return WireResponse(int(match[1]), int(match[2]), fields)
+    return WireResponse(int(match[1]), int(match[2]), fields, connection_options(fields))
 
 
 def is_hopeless(beginning: bytes, searched: int) -> bool:

@@ -136,6 +136,12 @@ class Match:
             and (not self.response_fields or _has_fields(self.response_fields, response.fields))
         )
 
+    def may_hold(self, status: int | None, names: AssetNames | None) -> bool:
+        """Whether there are requests of which it holds when their response has this status."""
+        if status is not None and self.statuses and status not in self.statuses:
+            return False
+        return names is not None or self.versioned != _LISTED
+
     def _is_versioned(self, path: str, names: AssetNames | None) -> bool:
         if self.versioned == _LISTED:
             return names is not None and path in names
@@ -240,6 +246,7 @@ class RuleSet:
         self._of_request: Final = tuple(
             rule for rule in self.rules if not rule.needs_response and not REQUEST_SETTINGS.isdisjoint(rule.settings)
         )
+        self._of_status: Final[dict[int | None, tuple[Rule, ...]]] = {}
         self._policies: Final[dict[tuple[int, ...], Policy]] = {}
 
     def knowing(self, names: AssetNames) -> RuleSet:
@@ -262,7 +269,16 @@ class RuleSet:
 
     def matching(self, request: RequestHead, response: ResponseHead | None) -> tuple[Rule, ...]:
         """Return the rules that apply, in order. Without a response: those that can be judged without one."""
-        return tuple(rule for rule in self.rules if rule.applies(request, response, self.names))
+        rules = self._possible(None if response is None else response.status)
+        return tuple([rule for rule in rules if rule.applies(request, response, self.names)]) if rules else ()
+
+    def _possible(self, status: int | None) -> tuple[Rule, ...]:
+        """Return the rules that may apply to a response with this status: those built in seldom do."""
+        possible = self._of_status.get(status)
+        if possible is None:
+            possible = tuple(rule for rule in self.rules if rule.match.may_hold(status, self.names))
+            self._of_status[status] = possible
+        return possible
 
     def on_response(self, request: RequestHead, response: ResponseHead) -> Policy:
         """Return what holds for a response; ``request`` as it came."""

@@ -18,8 +18,9 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from typing import Final, TypeVar
+
+from msgspec.structs import replace
 
 from edgecache.http.field_lines import FieldLines
 from edgecache.http.message import Pair
