@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Hashable, Sequence
+from operator import attrgetter
 from typing import Final, TypeVar
 
 from msgspec.structs import replace
@@ -33,6 +34,12 @@ _MOST_KNOWN: Final = 1024
 
 _ETAG: Final = re.compile(rb"(?im)^etag: (.*)\r$")
 _LAST_MODIFIED: Final = re.compile(rb"(?im)^last-modified: (.*)\r$")
+
+_NAMES: Final = tuple(
+    ["lifetime", "grace", "if_error", "if_unreachable", "keep", "if_gone", "eager", "sliding", "slides_until"]
+)
+"""The numbers of ``Freshness`` that many responses have in common."""
+_DURATIONS: Final = attrgetter(*_NAMES)
 
 _NO_TAGS: Final[frozenset[str]] = frozenset()
 
@@ -61,19 +68,11 @@ class Compactor:
         )
 
     def _freshness(self, freshness: Freshness) -> Freshness:
-        numbers = self._numbers
-        return replace(
-            freshness,
-            lifetime=_known(numbers, float(freshness.lifetime)),
-            grace=_known(numbers, float(freshness.grace)),
-            if_error=_known(numbers, float(freshness.if_error)),
-            if_unreachable=_known(numbers, float(freshness.if_unreachable)),
-            keep=_known(numbers, float(freshness.keep)),
-            if_gone=_known(numbers, float(freshness.if_gone)),
-            eager=_known(numbers, float(freshness.eager)),
-            sliding=_known(numbers, float(freshness.sliding)),
-            slides_until=_known(numbers, float(freshness.slides_until)),
-        )
+        numbers = list(map(float, _DURATIONS(freshness)))
+        known = self._numbers
+        if len(known) >= _MOST_KNOWN:
+            known.clear()
+        return replace(freshness, **dict(zip(_NAMES, map(known.setdefault, numbers, numbers), strict=True)))
 
 
 class ReadValidators(Validators):
@@ -111,16 +110,17 @@ def _read(field: re.Pattern[bytes], lines: bytes) -> str | None:
 
 
 def _validators(response: StoredResponse, fields: Sequence[Pair]) -> Validators:
-    if isinstance(response.validators, ReadValidators) or not isinstance(fields, FieldLines):
+    if isinstance(response.validators, ReadValidators) or type(fields) is not FieldLines:
         return response.validators
     read = ReadValidators(fields.lines)
     return read if read == response.validators else response.validators
 
 
 def _lines(response: StoredResponse) -> Sequence[Pair]:
-    if isinstance(response.fields, FieldLines):
+    if type(response.fields) is FieldLines:
         return response.fields
-    return FieldLines.of(response.fields, response.rendered) or response.fields
+    lines = FieldLines.of(response.fields, response.rendered)
+    return response.fields if lines is None else lines
 
 
 def _known(known: dict[Value, Value], value: Value) -> Value:
