@@ -3,8 +3,8 @@
 Theory
     ``Inflow`` turns bytes into messages, ``Outflow`` takes what is written; here is what happens between them.
     While nothing else goes on, what was answered before is answered by the hit lane (``edges.lane``). What the engine
-    can answer at once from memory is written at once, without a task. Everything else is a task, and while it runs
-    the messages behind it wait.
+    can answer at once from memory is written at once, without a task, and what it can begin to fetch at once, as soon
+    as it has come. Everything else is a task. Meanwhile the messages behind it wait.
 
     aiohttp's own ``RequestHandler`` is not used, only its parser: it lets the reader of malformed content wait for
     ever, takes half a megabyte of header before it objects, has one deadline for unfinished heads and for idle
@@ -31,14 +31,14 @@ from contextlib import suppress
 from functools import partial
 from typing import Final, cast
 
-from edgecache.edges.base import Owner
+from edgecache.edges.base import Begun, Owner
 from edgecache.edges.content import RequestContent
 from edgecache.edges.delivery import BrokenDelivery, Frame, frame, let_go, refusal, send, whole
 from edgecache.edges.finished import Aborted
 from edgecache.edges.inflow import Incoming, Inflow
 from edgecache.edges.lane import Lane
 from edgecache.edges.outflow import Outflow
-from edgecache.edges.request_head import ReceivedRequest, RequestReader
+from edgecache.edges.request_head import RequestReader
 from edgecache.edges.transaction import Transaction
 from edgecache.edges.tunnel import relay, switching_head
 from edgecache.engine.exchange import Delivery, Request
@@ -51,9 +51,6 @@ __all__ = ["Connection"]
 _logger = logging.getLogger(__name__)
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-_UNREAD_BYTES: Final = 64 * 1024
-_UNREAD_SECONDS: Final = 2.0
-"""How much content that nobody wanted is taken in, and for how long, to keep its connection."""
 _LINGER_SECONDS: Final = 2.0
 """How long a client that is still sending may take to read why nobody listens, before it is cut off."""
 _FIRST_REQUEST_SECONDS: Final = 1.0
@@ -73,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transaction: Transaction | None = None
         self._task: asyncio.Task[None] | None = None
+        self._begun: Begun | None = None
         self._delivering = False
         self._deadline = math.inf
         self._fresh = True  # no request yet
@@ -187,11 +185,13 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End now, whatever is lost by that."""
+        begun, self._begun = self._begun, None
         if self._task is not None:
-            assert self._transaction is not None
-            self._transaction.abort(Aborted.SHUTDOWN)
             self._task.cancel()
         self._reset(Aborted.SHUTDOWN)
+        if begun is not None and self._transaction is not None:
+            begun.leave()
+            self._end(self._transaction)
 
     # ------------------------------------------------------------------------ transactions
 
@@ -224,15 +224,12 @@ class Connection(asyncio.Protocol):
             transaction.content = RequestContent(
                 incoming[1], self._owner.settings, self._loop.time, partial(self._continue, transaction)
             )
-        self._answer(transaction, self._request(transaction, received))
-
-    def _request(self, transaction: Transaction, received: ReceivedRequest) -> Request:
         body = None if transaction.content is None else RequestBody(transaction.content, received.length)
         on_interim = partial(self._interim, transaction)
-        return Request(received.head, body, received.upgrade, on_interim, received.debug)
+        self._answer(transaction, Request(received.head, body, received.upgrade, on_interim, received.debug))
 
     def _answer(self, transaction: Transaction, request: Request) -> None:
-        """Write the answer now if that needs no waiting, else leave it to a task."""
+        """Write the answer now if that needs no waiting, have it fetched, or leave it to a task."""
         delivery = None
         if request.body is None and request.upgrade is None:
             try:
@@ -240,11 +237,30 @@ class Connection(asyncio.Protocol):
                 if delivery is not None and self._write_whole(transaction, delivery):
                     self._end(transaction)
                     return
+                if delivery is None:
+                    self._begun = self._owner.engine.begin(request, partial(self._landed, transaction, request))
+                    if self._begun is not None:
+                        return
             except Exception:
                 self._fault(transaction)
                 self._end(transaction)
                 return
         self._task = self._loop.create_task(self._serve(transaction, request, delivery))
+
+    def _landed(self, transaction: Transaction, request: Request) -> None:
+        """Write what was fetched, now if that needs no waiting, else in a task."""
+        begun, self._begun = self._begun, None
+        if begun is None:  # it was left
+            return
+        try:
+            delivery = begun.delivery()
+            if self._gone or not self._write_whole(transaction, delivery):
+                self._task = self._loop.create_task(self._serve(transaction, request, delivery))
+                return
+        except Exception:
+            self._fault(transaction)
+        self._end(transaction)
+        self._advance()
 
     def _write_whole(self, transaction: Transaction, delivery: Delivery) -> bool:
         framed = self._frame(transaction, delivery)
@@ -266,7 +282,7 @@ class Connection(asyncio.Protocol):
             transaction.exchange = delivery.exchange
             await self._deliver(transaction, request, delivery)
             if transaction.content is not None and not transaction.last:
-                await self._read_rest(transaction, transaction.content)
+                transaction.last = not await transaction.content.rest()
         except BrokenDelivery as broken:
             self._reset(broken.why)
         except asyncio.CancelledError:
@@ -314,22 +330,6 @@ class Connection(asyncio.Protocol):
         framed = frame(delivery, method=transaction.method, version=transaction.version, close=transaction.last)
         transaction.last = framed.close
         return framed
-
-    async def _read_rest(self, transaction: Transaction, content: RequestContent) -> None:
-        """Take in content that the engine did not want; when that is too much, the connection has to end."""
-        if content.being_read:
-            transaction.last = True
-            return
-        unread = 0
-        try:
-            async with asyncio.timeout(_UNREAD_SECONDS):
-                while data := await content.payload.readany():
-                    unread += len(data)
-                    if unread > _UNREAD_BYTES:
-                        break
-        except (TimeoutError, ClientError):
-            unread = _UNREAD_BYTES + 1
-        transaction.last = unread > _UNREAD_BYTES
 
     def _end(self, transaction: Transaction) -> None:
         """Account for a transaction and make room for the next."""

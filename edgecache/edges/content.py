@@ -13,7 +13,9 @@ Invariants
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
+from typing import Final
 
 from aiohttp import StreamReader
 
@@ -21,6 +23,10 @@ from edgecache.edges.settings import ServerSettings
 from edgecache.errors import ClientError
 
 __all__ = ["RequestContent"]
+
+_UNREAD_BYTES: Final = 64 * 1024
+_UNREAD_SECONDS: Final = 2.0
+"""How much content that nobody wanted is taken in, and for how long, to keep its connection."""
 
 
 class RequestContent(AsyncIterator[bytes]):
@@ -77,6 +83,19 @@ class RequestContent(AsyncIterator[bytes]):
             raise self.failure
         if self._waited >= self._window and self._received >= self._enough:
             self._waited, self._received = 0.0, 0
+
+    async def rest(self) -> bool:
+        """Take in what nobody wanted, and forget it; return whether that was all. Too much is left where it is."""
+        taken = 0
+        try:
+            async with asyncio.timeout(_UNREAD_SECONDS):
+                while not self.being_read and taken <= _UNREAD_BYTES:
+                    if not (data := await self.payload.readany()):
+                        return True
+                    taken += len(data)
+        except (TimeoutError, ClientError):
+            pass  # it is as good as too much
+        return False
 
     def too_slow(self, now: float) -> bool:
         """Whether the client has been waited for too long; ``now`` in the seconds of the given clock."""

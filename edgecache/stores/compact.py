@@ -35,8 +35,9 @@ _MOST_KNOWN: Final = 1024
 _ETAG: Final = re.compile(rb"(?im)^etag: (.*)\r$")
 _LAST_MODIFIED: Final = re.compile(rb"(?im)^last-modified: (.*)\r$")
 
-_NAMES: Final = tuple(
-    ["lifetime", "grace", "if_error", "if_unreachable", "keep", "if_gone", "eager", "sliding", "slides_until"]
+_NAMES: Final = (
+    *("lifetime", "grace", "if_error", "if_unreachable", "keep"),
+    *("if_gone", "eager", "sliding", "slides_until"),
 )
 """The numbers of ``Freshness`` that many responses have in common."""
 _DURATIONS: Final = attrgetter(*_NAMES)
