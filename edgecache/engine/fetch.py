@@ -148,11 +148,12 @@ class Fetcher:
         outgoing = plan.outgoing()
         self._others.note_request()
         response = await self.send(outgoing, plan.content, exchange, on_interim, release=plan.release)
-        response = await self._others.ask(
-            plan,
-            response,
-            lambda tried: self.send(outgoing, plan.content, exchange, release=plan.release, apart_from=tried),
-        )
+        if self._others.may_know_better(plan, response):
+            response = await self._others.ask(
+                plan,
+                response,
+                lambda tried: self.send(outgoing, plan.content, exchange, release=plan.release, apart_from=tried),
+            )
         exchange.origin_status = response.head.status
         return response
 
@@ -209,7 +210,7 @@ class Fetcher:
             request_time=request_time,
             response_time=now,
             instead=plan.validate,
-            beside=self._store.lookup_now(plan.key),
+            beside=self._store.lookup_now(plan.key) if head.status >= 400 else (),
         )
         self._judgements.note(plan, judged, _birth(flight), now)
         if judged.refusal is not None:

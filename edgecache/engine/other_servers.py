@@ -59,11 +59,13 @@ class OtherServers:
         """Count a request to the origin that is no such attempt."""
         self._requests += 1
 
+    def may_know_better(self, plan: Plan, first: OriginResponse) -> bool:
+        """Whether to ``ask``; nearly always not."""
+        return plan.release != "" or _is_missing(plan, first)
+
     async def ask(self, plan: Plan, first: OriginResponse, send: Send) -> OriginResponse:
         """Return the first answer that has the asset, else what the first server said; close the others."""
         is_missing = _is_missing(plan, first)
-        if not is_missing and not plan.release:
-            return first
         versioned = plan.asked.versioned
         if not (is_missing if versioned else _is_of_another_release(plan, first)):
             return first

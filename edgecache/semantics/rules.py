@@ -33,7 +33,7 @@ from edgecache.http.message import FieldsView, RequestHead, ResponseHead
 from edgecache.http.regex import Pattern
 from edgecache.semantics.guards import extension_of, media_type, path_of
 from edgecache.semantics.key import cookies
-from edgecache.semantics.normalising import normalised
+from edgecache.semantics.normalising import normalised, takes_all
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.versioned import AssetNames, By, Versioned, recognise
 
@@ -246,6 +246,7 @@ class RuleSet:
         self._of_request: Final = tuple(
             rule for rule in self.rules if not rule.needs_response and not REQUEST_SETTINGS.isdisjoint(rule.settings)
         )
+        self._takes_all: Final = not self._of_request and takes_all(base)
         self._of_status: Final[dict[int | None, tuple[Rule, ...]]] = {}
         self._policies: Final[dict[tuple[int, ...], Policy]] = {}
 
@@ -263,6 +264,8 @@ class RuleSet:
     def applied(self, request: RequestHead) -> Applied:
         """Return what the rules make of a request."""
         policy = self.base
+        if self._takes_all:
+            return Applied(self, request, request, policy)
         if self._of_request:
             policy = self.policy([rule for rule in self._of_request if rule.applies(request, None, self.names)])
         return Applied(self, request, normalised(request, policy), policy)

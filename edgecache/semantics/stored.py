@@ -160,8 +160,7 @@ class Validators:
         return self.etag is not None or self.last_modified is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Selecting:
+class Selecting(msgspec.Struct, frozen=True):
     """Selecting fields (RFC 9111 §4.1): names that ``Vary`` nominated, and the stored request's values.
 
     ``names`` are lower case and sorted; ``values`` are normalised, None where the request had no such field.
@@ -171,8 +170,7 @@ class Selecting:
     values: tuple[str | None, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
+class Birth(msgspec.Struct, frozen=True):
     """The purge ledger's position when the origin request of a response was sent."""
 
     epoch: bytes

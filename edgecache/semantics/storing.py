@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -340,10 +340,9 @@ def make(
     governing = govern(head.fields, policy)
     is_update = selecting is not None
     if selecting is None:
-        names = selection.selecting_names(request.fields, head, policy.known_fields)
-        selecting = selection.selecting_fields(request.fields, names)
+        selecting = selection.selecting(request.fields, head, policy.known_fields)
     # What is addressed to this cache stays, for a 304 that does not repeat it (§3.2), and is shown to nobody.
-    pairs = tuple(_kept_fields(head.fields, governing.directives, policy, response_time, is_update=is_update))
+    pairs = _kept_fields(head.fields, governing.directives, policy, response_time, is_update=is_update)
     return StoredResponse(
         key=key,
         status=head.status,
@@ -379,16 +378,16 @@ def luck_of(key: CacheKey, response_time: float) -> float:
 
 def _kept_fields(
     fields: FieldsView, directives: ResponseDirectives, policy: Policy, response_time: float, *, is_update: bool
-) -> Iterable[Pair]:
+) -> tuple[Pair, ...]:
     """RFC 9111 §3.1, less what qualified no-cache and private name (§5.2.2.4, §5.2.2.7)."""
     left_out = _NOT_STORED | directives.no_cache_fields | directives.private_fields
-    for name, value in fields.items():
-        if name.lower() not in left_out:
-            yield sys.intern(str(name)), value  # names are few, and stores keep each of them once
+    # Names are few, and stores keep each of them once.
+    kept = [(sys.intern(str(name)), value) for name, value in fields.items() if name.lower() not in left_out]
     if "date" not in fields:
-        yield "Date", format_http_date(response_time)
+        kept.append(("Date", format_http_date(response_time)))
     if not is_update or own_via(policy) not in fields.getall("via", ()):
-        yield "Via", own_via(policy)
+        kept.append(("Via", own_via(policy)))
+    return tuple(kept)
 
 
 def _validators(fields: FieldsView) -> Validators:
