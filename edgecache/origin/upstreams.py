@@ -126,14 +126,14 @@ class Upstreams:
             if server.health.is_due(now):
                 server.health.probe(now)
                 return server
+        self._turn += 1
         if len(servers) == 1:
             return servers[0]
         up = [server for server in servers if server.health.is_up()]
         if not up:
             return min(servers, key=lambda server: server.health.failed_at)
-        # Among equals, take turns.
-        self._turn += 1
         if len(up) == 1:
             return up[0]
+        # Among equals, take turns.
         start = self._turn % len(up)
         return min(up[start:] + up[:start], key=lambda server: server.in_flight)
