@@ -140,7 +140,7 @@ class Cache:
         asked = self._asked(request)
         if asked.policy.passes:
             return None
-        plan = parts.planned(asked)
+        plan = request.plan = parts.planned(asked)
         candidates = parts.lookup.now(plan.key, now)
         if not candidates:
             return None
@@ -151,18 +151,15 @@ class Cache:
         return serve.serve(parts, Exchange(request, now, plan.key), decision, plan, now)
 
     def begin(self, request: Request, landed: Callable[[], None]) -> forward.Begun | None:
-        """Begin to fetch what a GET asks for, and call ``landed`` when it may be delivered.
+        """Begin to fetch what a GET asks for, to which there is no ``answer_now``; call ``landed`` when it has come.
 
         None, and nothing has been done, where more is to be asked or waited for first: then ``handle`` is to be used.
         """
-        parts, head = self._parts, request.head
-        if head.method != "GET" or request.body is not None or request.upgrade is not None or request.warms:
+        parts, plan = self._parts, request.plan
+        if plan is None or request.head.method != "GET" or parts.lookup.can_look_behind:
             return None
-        asked = self._asked(request)
-        if MIN_SEQUENCE in head.fields or asked.policy.passes or parts.lookup.can_look_behind:
-            return None
-        plan, now = parts.planned(asked), parts.clock()
-        decision = parts.lookup.found(plan.key, now).decide(plan.head, asked.policy, now, held=plan.is_held)
+        now, policy = parts.clock(), plan.asked.policy
+        decision = parts.lookup.found(plan.key, now).decide(plan.head, policy, now, held=plan.is_held)
         if not isinstance(decision, Forward) or decision.reason is Reason.PRECONDITION or _asks_for_range(plan.head):
             return None
         exchange = Exchange(request, now, plan.key)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
+from edgecache.engine.plan import Plan
 from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.origin.base import InterimHandler, RequestBody, Tunnel
 from edgecache.semantics.rules import Applied
@@ -30,6 +31,7 @@ class Request(msgspec.Struct):
         warms: the release that this request of the edge's own is for, active or not yet (``engine.warming``); empty
             for every request of a client.
         asked: what the rules make of it, as soon as the engine has asked them.
+        plan: what ``answer_now`` made of that, for ``begin`` that follows at once.
     """
 
     head: RequestHead
@@ -39,6 +41,7 @@ class Request(msgspec.Struct):
     debug: bool = False
     warms: str = ""
     asked: Applied | None = None
+    plan: Plan | None = None
 
 
 class Exchange(msgspec.Struct):

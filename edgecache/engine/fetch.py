@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -126,7 +127,8 @@ class Fetcher:
                 await self._fly(flight, plan.unpurged(self._ledger), exchange, on_interim)
         finally:
             self._collapse.end(flight)
-            flight.resolve(Died())
+            if flight.outcome is None:
+                flight.resolve(Died())
         if self._turns is not None and turn is not None:
             await self._turns.give_back(turn)  # of one that failed or was cancelled time takes care
 
@@ -149,11 +151,8 @@ class Fetcher:
         self._others.note_request()
         response = await self.send(outgoing, plan.content, exchange, on_interim, release=plan.release)
         if self._others.may_know_better(plan, response):
-            response = await self._others.ask(
-                plan,
-                response,
-                lambda tried: self.send(outgoing, plan.content, exchange, release=plan.release, apart_from=tried),
-            )
+            again = partial(self.send, outgoing, plan.content, exchange, release=plan.release)
+            response = await self._others.ask(plan, response, lambda tried: again(apart_from=tried))
         exchange.origin_status = response.head.status
         return response
 
@@ -261,8 +260,8 @@ class Fetcher:
         status = response.head.status
         if tells := is_telling(plan, status, reason):
             self._marks.mark(flight)
-        is_ended = ends_what_is_stored(plan, status, reason) and plan.unkept(response.head, self._ledger) is None
-        if plan.validate is not None and is_ended:
+        is_kept = plan.unkept(response.head, self._ledger) is None
+        if plan.validate is not None and is_kept and ends_what_is_stored(plan, status, reason):
             self._store.remove_now(plan.validate)
         self._collapse.end(flight)
         if flight.members == 0 or flight.deserted:
