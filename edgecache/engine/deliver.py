@@ -34,7 +34,7 @@ from edgecache.http.message import (
 from edgecache.origin.base import Framing, OriginResponse
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.stored import Body, Freshness, StoredResponse
-from edgecache.stores.body import slices
+from edgecache.stores.body import SLICE, slices
 
 __all__ = ["Status", "encoded", "filling", "passed", "stored", "synthesized"]
 
@@ -139,6 +139,8 @@ def _pieces_of(fill: Fill) -> Callable[[int, int], tuple[bytes | memoryview, ...
     if not fill.complete or fill.spilled:
         return None
     chunks = fill.chunks()
+    if len(chunks) == 1 and len(chunks[0]) <= SLICE:
+        return lambda start, stop: chunks if stop - start == len(chunks[0]) else slices(chunks, start, stop)
     return lambda start, stop: slices(chunks, start, stop)
 
 

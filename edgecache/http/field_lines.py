@@ -39,8 +39,9 @@ class FieldLines(Sequence[Pair]):
             lines = render_fields(pairs)
         except UnicodeEncodeError:
             return None
-        made = cls(head if head.partition(b"\r\n")[2] == lines else lines)
-        return made if made == pairs else None
+        if lines.count(b"\r\n") != len(pairs) or ": " in "\n".join([name for name, _ in pairs]):
+            return None  # they would be read as others
+        return cls(head if head.partition(b"\r\n")[2] == lines else lines)
 
     def __iter__(self) -> Iterator[Pair]:
         return iter(self._pairs())

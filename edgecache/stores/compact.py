@@ -15,7 +15,6 @@ Called by ``stores.memory``.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Hashable, Sequence
 from operator import attrgetter
@@ -32,8 +31,8 @@ __all__ = ["Compactor", "ReadValidators"]
 _MOST_KNOWN: Final = 1024
 """Values of each kind that are known to be in common."""
 
-_ETAG: Final = re.compile(rb"(?im)^etag: (.*)\r$")
-_LAST_MODIFIED: Final = re.compile(rb"(?im)^last-modified: (.*)\r$")
+_ETAG: Final = b"\netag: "
+_LAST_MODIFIED: Final = b"\nlast-modified: "
 
 _NAMES: Final = (
     *("lifetime", "grace", "if_error", "if_unreachable", "keep"),
@@ -105,9 +104,12 @@ class ReadValidators(Validators):
         return hash((self.etag, self.last_modified))
 
 
-def _read(field: re.Pattern[bytes], lines: bytes) -> str | None:
-    found = field.search(lines)
-    return None if found is None else found[1].decode("latin-1")
+def _read(beginning: bytes, lines: bytes) -> str | None:
+    found = (b"\n" + lines).lower().find(beginning)
+    if found < 0:
+        return None
+    start = found + len(beginning) - 1
+    return lines[start : lines.find(b"\r\n", start)].decode("latin-1")
 
 
 def _validators(response: StoredResponse, fields: Sequence[Pair]) -> Validators:
