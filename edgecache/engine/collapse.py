@@ -260,11 +260,14 @@ class Collapse:
 
     def unmark(self, key: str) -> None:
         """Let requests for this key wait for one another again."""
-        self._marks.pop(key, None)
-        self._marks.pop(_personally(key), None)
+        if self._marks:
+            self._marks.pop(key, None)
+            self._marks.pop(_personally(key), None)
 
     def is_marked(self, key: str, now: float, *, personal: bool = False) -> bool:
         """Whether the key's last answer could not be shared; with ``personal``, also with somebody with credentials."""
+        if not self._marks:
+            return False
         return self._lasts(key, now) or (personal and self._lasts(_personally(key), now))
 
     def _lasts(self, name: str, now: float) -> bool:

@@ -323,11 +323,10 @@ class Fetcher:
         self._marks.note(flight, prototype)
         unkept = filling.plan.unkept(prototype, self._ledger)
         flight.resolve(Filled(filling.shown, fill, prototype, length, unkept))
-        self._watch_desertion(flight, fill, length)
         try:
             for chunk in before:
                 fill.feed(chunk)
-            await self._feed(flight, fill, response, filling.policy.max_object)
+            await self._feed(flight, fill, response, length, filling.policy.max_object)
             for chunk in after:
                 fill.feed(chunk)
             fill.on_deserted = None
@@ -346,11 +345,12 @@ class Fetcher:
             fill.on_deserted = None
             response.close()
 
-    async def _feed(self, flight: Flight, fill: Fill, response: OriginResponse, most: int) -> None:
+    async def _feed(self, flight: Flight, fill: Fill, response: OriginResponse, length: int | None, most: int) -> None:
         body = response.arrived()
         if body is not None:
             self._take(flight, fill, body, most)
             return
+        self._watch_desertion(flight, fill, length)
         async for chunk in response.chunks():
             self._take(flight, fill, chunk, most)
             if fill.spilled:
