@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import uvloop
+from msgspec import structs
 
 from benchmarks.in_process import Client, running_edge
 from benchmarks.processes import Failed, cores
@@ -80,7 +81,7 @@ def _copies(first: StoredResponse, count: int) -> Iterator[StoredResponse]:
     assert first.body.local is not None
     for number in range(count):
         name = str(number)
-        yield dataclasses.replace(
+        yield structs.replace(
             first,
             key=CacheKey(first.key.replace(_FIRST, name)),
             uri=first.uri.replace(_FIRST, name),

@@ -7,13 +7,14 @@ import re
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 import redis.exceptions
 import trustme
+from msgspec import structs
 from redis.asyncio import Redis
 from redis.asyncio.connection import SSLConnection
 from redis.asyncio.sentinel import SentinelConnectionPool
@@ -249,7 +250,7 @@ async def use_the_store(url: str) -> None:
     assert [await content(one) for (one,) in found] == [b"%d" % number for number in range(20)]
     stored = response(body=LARGE)
     assert await store.put(stored)
-    assert await store.replace(stored, new := replace(stored, status=203))
+    assert await store.replace(stored, new := structs.replace(stored, status=203))
     (held,) = await store.lookup(key("a"))
     assert (held.status, await content(held)) == (203, LARGE)
     assert await store.remove(new)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from edgecache.edges.connection import Connection
     from edgecache.edges.finished import FinishedSink
     from edgecache.edges.forwarded import TrustedPeers
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from edgecache.edges.settings import ServerSettings
     from edgecache.engine.exchange import Delivery, Request
 
-__all__ = ["Engine", "Owner", "Purger"]
+__all__ = ["Begun", "Engine", "Owner", "Purger"]
 
 
 class Engine(Protocol):
@@ -24,6 +26,22 @@ class Engine(Protocol):
 
     def answer_now(self, request: Request) -> Delivery | None:
         """Answer from local memory without waiting; None when that is not possible. Only without content."""
+        ...
+
+    def begin(self, request: Request, landed: Callable[[], None]) -> Begun | None:
+        """Begin to fetch the answer, and call ``landed`` when it is to be had; None when ``handle`` is to be used."""
+        ...
+
+
+class Begun(Protocol):
+    """An answer that is being fetched."""
+
+    def delivery(self) -> Delivery:
+        """Return the answer; to be called once, as soon as ``landed`` was."""
+        ...
+
+    def leave(self) -> None:
+        """Do without it."""
         ...
 
 

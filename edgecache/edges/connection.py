@@ -3,8 +3,8 @@
 Theory
     ``Inflow`` turns bytes into messages, ``Outflow`` takes what is written; here is what happens between them.
     While nothing else goes on, what was answered before is answered by the hit lane (``edges.lane``). What the engine
-    can answer at once from memory is written at once, without a task. Everything else is a task, and while it runs
-    the messages behind it wait.
+    can answer at once from memory is written at once, without a task, and what it can begin to fetch at once, as soon
+    as it has come. Everything else is a task. Meanwhile the messages behind it wait.
 
     aiohttp's own ``RequestHandler`` is not used, only its parser: it lets the reader of malformed content wait for
     ever, takes half a megabyte of header before it objects, has one deadline for unfinished heads and for idle
@@ -28,26 +28,24 @@ import math
 from functools import partial
 from typing import Final, cast
 
-from edgecache.edges.base import Owner
+from edgecache.edges.base import Begun, Owner
 from edgecache.edges.content import RequestContent
-from edgecache.edges.delivery import BrokenDelivery, Frame, frame, let_go, refusal, send, whole
+from edgecache.edges.delivery import BrokenDelivery, Frame, frame, go_ahead, interim, let_go, refusal, send, whole
 from edgecache.edges.finished import Aborted
 from edgecache.edges.inflow import Incoming, Inflow
 from edgecache.edges.lane import Lane, Unfinished
 from edgecache.edges.outflow import Outflow
-from edgecache.edges.request_head import ReceivedRequest, RequestReader
+from edgecache.edges.request_head import RequestReader
 from edgecache.edges.transaction import Transaction
 from edgecache.edges.tunnel import relay, switching_head
 from edgecache.engine.exchange import Delivery, Request
 from edgecache.errors import ClientError
-from edgecache.http.message import ResponseHead, render_fields, render_status_line
 from edgecache.origin.base import RequestBody
 
 __all__ = ["Connection"]
 
 _logger = logging.getLogger(__name__)
 
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _LINGER_SECONDS: Final = 2.0
 """How long a client that is still sending may take to read why nobody listens, before it is cut off."""
 _FIRST_REQUEST_SECONDS: Final = 1.0
@@ -66,6 +64,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transaction: Transaction | None = None
         self._task: asyncio.Task[None] | None = None
+        self._begun: Begun | None = None
         self._delivering = False
         self._deadline = math.inf
         self._fresh = True  # no request yet
@@ -183,11 +182,13 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """End now, whatever is lost by that."""
+        begun, self._begun = self._begun, None
         if self._task is not None:
-            assert self._transaction is not None
-            self._transaction.abort(Aborted.SHUTDOWN)
             self._task.cancel()
         self._reset(Aborted.SHUTDOWN)
+        if begun is not None and self._transaction is not None:
+            begun.leave()
+            self._end(self._transaction)
 
     # ------------------------------------------------------------------------ transactions
 
@@ -218,13 +219,11 @@ class Connection(asyncio.Protocol):
         transaction.expects_continue = received.expects_continue
         if received.length != 0:
             transaction.content = RequestContent(
-                incoming[1], self._owner.settings, self._loop.time, partial(self._continue, transaction)
+                incoming[1], self._owner.settings, self._loop.time, partial(go_ahead, self._outflow, transaction)
             )
-        self._answer(transaction, self._request(transaction, received))
-
-    def _request(self, transaction: Transaction, received: ReceivedRequest) -> Request:
         body = None if transaction.content is None else RequestBody(transaction.content, received.length)
-        return Request(received.head, body, received.upgrade, partial(self._interim, transaction), received.debug)
+        on_interim = partial(interim, self._outflow, transaction)
+        self._answer(transaction, Request(received.head, body, received.upgrade, on_interim, received.debug))
 
     def _go_on(self, data: bytes, unfinished: Unfinished) -> None:
         """Leave it to a task to send the rest of what the lane has begun to answer to the request ``data``."""
@@ -234,15 +233,14 @@ class Connection(asyncio.Protocol):
         assert isinstance(incoming, tuple), "the lane takes nothing that is refused"
         transaction = Transaction(incoming[0], self._peer.name, self._loop.time, self._owner.sink)
         self._transaction = transaction
-        received = self._reader.read(incoming[0])
-        transaction.head = received.head
+        transaction.head = self._reader.read(incoming[0]).head
         transaction.respond(unfinished.reply.status)
         transaction.sent = unfinished.taken
-        request = self._request(transaction, received)
+        request = Request(transaction.head)
         self._task = self._loop.create_task(self._serve(transaction, request, unfinished.delivery(request)))
 
     def _answer(self, transaction: Transaction, request: Request) -> None:
-        """Write the answer now if that needs no waiting, else leave it to a task."""
+        """Write the answer now if that needs no waiting, have it fetched, or leave it to a task."""
         delivery = None
         if request.body is None and request.upgrade is None:
             try:
@@ -250,11 +248,30 @@ class Connection(asyncio.Protocol):
                 if delivery is not None and self._write_whole(transaction, delivery):
                     self._end(transaction)
                     return
+                if delivery is None:
+                    self._begun = self._owner.engine.begin(request, partial(self._landed, transaction, request))
+                    if self._begun is not None:
+                        return
             except Exception:
                 self._fault(transaction)
                 self._end(transaction)
                 return
         self._task = self._loop.create_task(self._serve(transaction, request, delivery))
+
+    def _landed(self, transaction: Transaction, request: Request) -> None:
+        """Write what was fetched, now if that needs no waiting, else in a task."""
+        begun, self._begun = self._begun, None
+        if begun is None:  # it was left
+            return
+        try:
+            delivery = begun.delivery()
+            if self._gone or not self._write_whole(transaction, delivery):
+                self._task = self._loop.create_task(self._serve(transaction, request, delivery))
+                return
+        except Exception:
+            self._fault(transaction)
+        self._end(transaction)
+        self._advance()
 
     def _write_whole(self, transaction: Transaction, delivery: Delivery) -> bool:
         framed = self._frame(transaction, delivery)
@@ -276,7 +293,7 @@ class Connection(asyncio.Protocol):
             transaction.exchange = delivery.exchange
             await self._deliver(transaction, request, delivery)
             if transaction.content is not None and not transaction.last:
-                transaction.last = not await transaction.content.rest_taken()
+                transaction.last = not await transaction.content.rest()
         except BrokenDelivery as broken:
             self._reset(broken.why)
         except asyncio.CancelledError:
@@ -340,16 +357,6 @@ class Connection(asyncio.Protocol):
             self._rest(self._loop.time())
 
     # ------------------------------------------------------------------- small answers and ends
-
-    def _continue(self, transaction: Transaction) -> None:
-        if transaction.expects_continue and not transaction.responding:
-            self._outflow.write(_CONTINUE)
-
-    def _interim(self, transaction: Transaction, head: ResponseHead) -> None:
-        """Pass on an interim response (RFC 9110 §15.2), except 100, which this server sends for itself."""
-        if transaction.responding or transaction.version != "1.1" or head.status == 100:
-            return
-        self._outflow.write(render_status_line(head.status) + render_fields(head.fields.items()) + b"\r\n")
 
     def _refuse(self, transaction: Transaction, error: ClientError) -> None:
         """Answer with an error of the client, or end the response that is on its way."""

@@ -84,23 +84,21 @@ class RequestContent(AsyncIterator[bytes]):
         if self._waited >= self._window and self._received >= self._enough:
             self._waited, self._received = 0.0, 0
 
+    async def rest(self) -> bool:
+        """Take in what nobody wanted, and forget it; return whether that was all. Too much is left where it is."""
+        taken = 0
+        try:
+            async with asyncio.timeout(_UNREAD_SECONDS):
+                while not self.being_read and taken <= _UNREAD_BYTES:
+                    if not (data := await self.payload.readany()):
+                        return True
+                    taken += len(data)
+        except (TimeoutError, ClientError):
+            pass  # it is as good as too much
+        return False
+
     def too_slow(self, now: float) -> bool:
         """Whether the client has been waited for too long; ``now`` in the seconds of the given clock."""
         if self._waiting_since is None:
             return False
         return self._waited + now - self._waiting_since >= self._window and self._received < self._enough
-
-    async def rest_taken(self) -> bool:
-        """Take in what the engine did not want; return whether that was the rest, and not too much or malformed."""
-        if self.being_read:
-            return False
-        unread = 0
-        try:
-            async with asyncio.timeout(_UNREAD_SECONDS):
-                while data := await self.payload.readany():
-                    unread += len(data)
-                    if unread > _UNREAD_BYTES:
-                        return False
-        except (TimeoutError, ClientError):
-            return False
-        return True

@@ -26,13 +26,14 @@ from edgecache.edges.transaction import Transaction
 from edgecache.engine.exchange import Delivery
 from edgecache.errors import OriginError
 from edgecache.http.fields import format_http_date
-from edgecache.http.message import Pair, reason_phrase, render_fields, render_status_line
+from edgecache.http.message import Pair, ResponseHead, reason_phrase, render_fields, render_status_line
 
-__all__ = ["SLICE", "BrokenDelivery", "Wire", "frame", "let_go", "refusal", "send", "whole"]
+__all__ = ["SLICE", "BrokenDelivery", "Wire", "frame", "go_ahead", "interim", "let_go", "refusal", "send", "whole"]
 
 SLICE: Final = 64 * 1024
 """Most bytes of content given to a transport at once; larger ones gain nothing on a loopback."""
 
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _NO_CONTENT: Final = frozenset({204, 304})
 _ALLOW: Final = b"Allow: GET, HEAD, OPTIONS, POST, PUT, PATCH, DELETE\r\n"
 
@@ -111,6 +112,19 @@ def refusal(status: int, reason: str, *, method: str) -> tuple[bytes, bytes]:
         b"Content-Length: %d\r\nConnection: close\r\n\r\n"
     ) % (render_status_line(status), _date_line(int(time.time())), _ALLOW if status == 405 else b"", len(body))
     return head, b"" if method == "HEAD" else body
+
+
+def go_ahead(wire: Wire, transaction: Transaction) -> None:
+    """Let a client send its content that waits for leave (RFC 9110 §10.1.1)."""
+    if transaction.expects_continue and not transaction.responding:
+        wire.write(_CONTINUE)
+
+
+def interim(wire: Wire, transaction: Transaction, head: ResponseHead) -> None:
+    """Pass on an interim response (RFC 9110 §15.2), except 100, which this server sends for itself."""
+    if transaction.responding or transaction.version != "1.1" or head.status == 100:
+        return
+    wire.write(render_status_line(head.status) + render_fields(head.fields.items()) + b"\r\n")
 
 
 def whole(delivery: Delivery, framed: Frame) -> bytes | None:

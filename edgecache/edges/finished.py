@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeAlias
+
+import msgspec
 
 from edgecache.engine.exchange import Exchange
 from edgecache.http.message import FieldsView
@@ -43,8 +44,7 @@ class Aborted(enum.StrEnum):
     """A defect of this program; the log has a traceback."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """One exchange as the client saw it.
 
     Attributes:

@@ -6,6 +6,9 @@ Theory
     ``pause_reading`` and ``resume_reading``. The parser stops by itself after ``_MOST_MESSAGES`` messages that were
     not consumed, and keeps the rest of what it was fed until it is fed again, be it with nothing.
 
+    While nothing is under way, a request that differs from the latest one in nothing but its target is that one with
+    another target: the parser is not asked about it (``_repeats``).
+
 Invariants
     * After a message that may be the last one (``Connection: close``, chunked content, an upgrade) and after an
       error, nothing becomes a message. Chunked content is among them because the parser gives its last trailer
@@ -19,6 +22,7 @@ Invariants
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -26,6 +30,7 @@ from typing import Final, TypeAlias
 
 from aiohttp import StreamReader
 from aiohttp.http import HttpProcessingError, HttpRequestParser, RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD
 
 from edgecache.edges.request_head import parser_failure
 from edgecache.edges.settings import ServerSettings
@@ -49,6 +54,11 @@ _CONTENT_HELD: Final = 32 * 1024
 _REQUEST_LINE_REST: Final = 64
 """Room for a method, a version and line ends beside the target, in the bound of an unfinished head."""
 
+_PLAIN_LINE: Final = re.compile(rb"(GET|HEAD) (/(?:[A-Za-z0-9._~%?&=+,;:@!$'()*-][A-Za-z0-9._~%?&=+,;:@!$'()*/-]*)?)")
+"""The beginning of a request line, up to its version, of which the parser would say nothing else."""
+_VERSION: Final = b" HTTP/1.1\r\n"
+_END: Final = b"\r\n\r\n"
+
 
 # Who holds the socket back: bits, and no enum, since each message asks several times.
 _BY_NOBODY: Final = 0
@@ -71,6 +81,8 @@ class Inflow:
         self._loop = asyncio.get_running_loop()
         self._queue: deque[Incoming] = deque()
         self._unconsumed = 0
+        self._latest: tuple[bytes, RawRequestMessage] | None = None  # its bytes from the version on, if it was plain
+        self._repeated = False  # the first of what is not consumed is nothing that the parser knows of
         self._content: StreamReader | None = None  # of the message parsed last
         self._last = False  # nothing after the message parsed last becomes one
         self._ended = False  # nothing more is parsed at all
@@ -110,7 +122,9 @@ class Inflow:
         if self._parser is None or self._ended or (self._last and not self.receiving):
             self._surplus = self._surplus or bool(data)
             return
-        content_before = self.receiving
+        if self._latest is not None and self._repeats(data, *self._latest):
+            return
+        content_before, begins = self.receiving, not (self._unconsumed or self.partial_head)
         try:
             messages, upgraded, tail = self._parser.feed_data(data)
         except HttpProcessingError as error:
@@ -118,6 +132,7 @@ class Inflow:
             return
         for message, content in messages:
             self._append(message, content)
+        self._latest = _plain(data, *messages[0]) if begins and len(messages) == 1 and not content_before else None
         if upgraded:
             self.inlet = Inlet(partial(self._hold, _BY_TUNNEL))
             self.inlet.feed(tail)
@@ -128,6 +143,19 @@ class Inflow:
         if self._last and not self.receiving and self.inlet is None:
             self._holds = _BY_NOBODY  # what follows is dropped, and the client's leaving has to be seen
             self._apply_holds()
+
+    def _repeats(self, data: bytes, section: bytes, latest: RawRequestMessage) -> bool:
+        """Take one complete request that is the latest with another target; whatever else it is, the parser says."""
+        if self._unconsumed or self.partial_head or self._holds or not data.endswith(section):
+            return False
+        line = _PLAIN_LINE.fullmatch(data, 0, len(data) - len(section))
+        if line is None or line.end() > self._settings.max_target:
+            return False
+        # Its ``url`` stays the latest one's: nobody here looks at that.
+        message = latest._replace(method=line[1].decode(), path=line[2].decode())
+        self._repeated = True
+        self._append(message, EMPTY_PAYLOAD)
+        return True
 
     def _append(self, message: RawRequestMessage, content: StreamReader) -> None:
         if self._last:
@@ -152,6 +180,9 @@ class Inflow:
     def consumed(self) -> None:
         """Note that the message popped last, content and all, has been dealt with."""
         self._unconsumed -= 1
+        if self._repeated:
+            self._repeated = False
+            return
         if self._parser is None:
             return
         self._parser.message_consumed()
@@ -183,7 +214,7 @@ class Inflow:
         self.fail(ClientError(400, "connection closed"))
         self._queue.clear()
         self._on_messages = _nobody
-        self._parser = self._content = None
+        self._parser = self._content = self._latest = None
         if self.inlet is not None:
             self.inlet.end()
 
@@ -223,6 +254,16 @@ class Inflow:
             self._transport.pause_reading()
         elif not self._holds and not self._transport.is_reading():
             self._transport.resume_reading()
+
+
+def _plain(data: bytes, message: RawRequestMessage, content: StreamReader) -> tuple[bytes, RawRequestMessage] | None:
+    """Return a message without content and its bytes from the version on, if ``data`` is that and nothing else."""
+    if message.should_close or message.chunked or message.upgrade or content is not EMPTY_PAYLOAD:
+        return None
+    line = _PLAIN_LINE.match(data)
+    if line is None or not data.startswith(_VERSION, line.end()) or data.find(_END) != len(data) - len(_END):
+        return None
+    return data[line.end() :], message
 
 
 def _nobody() -> None:

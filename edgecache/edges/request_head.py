@@ -29,7 +29,7 @@ from edgecache.edges.forwarded import Peer, client_scheme, forwarded
 from edgecache.edges.settings import ServerSettings
 from edgecache.errors import ClientError
 from edgecache.http.fields import CONNECTION_FIELDS, connection_options
-from edgecache.http.message import FieldsView, Pair, RequestHead, fields_of
+from edgecache.http.message import Fields, FieldsView, KnownFields, Pair, RequestHead
 from edgecache.http.target import parse_authority, parse_target
 
 __all__ = ["ReceivedRequest", "RequestReader", "parser_failure", "read_request"]
@@ -141,7 +141,7 @@ def read_request(message: RawRequestMessage, peer: Peer, settings: ServerSetting
         raise ClientError(400, "Connection names an end-to-end field")
     scheme, authority, target = _read_target(message, fields, peer, settings)
     pairs = [("Host", authority), *_end_to_end(pairs, options)]
-    head_fields = fields_of(forwarded(pairs, peer, authority, scheme))
+    head_fields = KnownFields(Fields(forwarded(pairs, peer, authority, scheme)))
     head = RequestHead(message.method, scheme, authority, target, head_fields)
     length = _read_length(message, fields)
     if length is not None and length > settings.max_body:

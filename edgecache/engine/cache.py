@@ -3,8 +3,9 @@
 Each verb is a method; each records itself in the exchange. What to do is the semantics' to say (``reuse.decide``);
 this file does it. Nothing here reads a header to form an opinion of its own.
 
-``answer_now`` is the part of that life which needs no waiting: the answer is in local memory and may be given. It is
-a function of its own because the hit lane calls it straight from the socket; ``handle`` does everything.
+``answer_now`` is the part of that life which needs no waiting: the answer is in local memory and may be given. Where
+nothing is stored and nobody fetches it, ``begin`` does so for a caller that has other things to do meanwhile. Both are
+there for the sake of speed alone; ``handle`` does everything.
 
 Invariants
     * Between a lookup and what follows from it there is no ``await``: what was decided is still true.
@@ -139,7 +140,7 @@ class Cache:
         asked = self._asked(request)
         if asked.policy.passes:
             return None
-        plan = parts.planned(asked)
+        plan = request.plan = parts.planned(asked)
         candidates = parts.lookup.now(plan.key, now)
         if not candidates:
             return None
@@ -148,6 +149,24 @@ class Cache:
             return None
         parts.counters.requests += 1
         return serve.serve(parts, Exchange(request, now, plan.key), decision, plan, now)
+
+    def begin(self, request: Request, landed: Callable[[], None]) -> forward.Begun | None:
+        """Begin to fetch what a GET asks for, to which there is no ``answer_now``; call ``landed`` when it has come.
+
+        None, and nothing has been done, where more is to be asked or waited for first: then ``handle`` is to be used.
+        """
+        parts, plan = self._parts, request.plan
+        if plan is None or request.head.method != "GET" or parts.lookup.can_look_behind:
+            return None
+        now, policy = parts.clock(), plan.asked.policy
+        decision = parts.lookup.found(plan.key, now).decide(plan.head, policy, now, held=plan.is_held)
+        if not isinstance(decision, Forward) or decision.reason is Reason.PRECONDITION or _asks_for_range(plan.head):
+            return None
+        exchange = Exchange(request, now, plan.key)
+        begun = forward.begin(parts, exchange, self._apart(plan), decision.reason, landed)
+        if begun is not None:
+            parts.counters.requests += 1
+        return begun
 
     async def handle(self, request: Request) -> Delivery:
         """Answer a request, whatever it takes."""

@@ -121,11 +121,12 @@ class Flight:
         deserted: whether its leader has left, who would have closed an unshared response.
         is_personal: whether its request has credentials.
         successor: the flight that is queued behind this one.
+        landing: called soon after the outcome is known, for a leader that does not wait.
     """
 
     __slots__ = (
-        *("_take_off", "_waiting", "birth", "deserted", "is_personal", "key", "members", "outcome", "successor", "uri"),
-        "wanted",
+        *("_take_off", "_waiting", "birth", "deserted", "is_personal", "key", "landing", "members", "outcome"),
+        *("successor", "uri", "wanted"),
     )
 
     def __init__(self, key: str, uri: str, birth: Birth | None) -> None:
@@ -138,6 +139,7 @@ class Flight:
         self.deserted = False
         self.is_personal = False
         self.successor: Flight | None = None
+        self.landing: Callable[[], None] | None = None
         self._take_off: Callable[[], None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
@@ -163,6 +165,8 @@ class Flight:
             for waiter in self._waiting:
                 if not waiter.done():
                     waiter.set_result(None)
+            if self.landing is not None:
+                asyncio.get_running_loop().call_soon(self.landing)
 
     async def landed(self) -> Outcome:
         """Wait for the outcome, each by a future of its own: whoever is cancelled leaves the others undisturbed."""
@@ -222,6 +226,10 @@ class Collapse:
         flight = self._flights.get(key)
         return flight is not None and self._survives(flight)
 
+    def has(self, key: str) -> bool:
+        """Whether there is a flight that others may join."""
+        return key in self._flights
+
     def is_busy(self, key: str, now: float, *, personal: bool = False) -> bool:
         """Whether somebody is fetching the key now, or nobody waits for it: no other tier is going to help."""
         return key in self._flights or self.is_marked(key, now, personal=personal)
@@ -252,11 +260,14 @@ class Collapse:
 
     def unmark(self, key: str) -> None:
         """Let requests for this key wait for one another again."""
-        self._marks.pop(key, None)
-        self._marks.pop(_personally(key), None)
+        if self._marks:
+            self._marks.pop(key, None)
+            self._marks.pop(_personally(key), None)
 
     def is_marked(self, key: str, now: float, *, personal: bool = False) -> bool:
         """Whether the key's last answer could not be shared; with ``personal``, also with somebody with credentials."""
+        if not self._marks:
+            return False
         return self._lasts(key, now) or (personal and self._lasts(_personally(key), now))
 
     def _lasts(self, name: str, now: float) -> bool:

@@ -9,7 +9,8 @@ is a purge of it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from edgecache.http.message import Pair, ResponseHead, fields_of, render_fields, render_status_line
 from edgecache.http.ranges import OF_THESE_BYTES, ContentRange, parse_content_range, render_content_range

@@ -34,7 +34,7 @@ from edgecache.http.message import (
 from edgecache.origin.base import Framing, OriginResponse
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.stored import Body, Freshness, StoredResponse
-from edgecache.stores.body import slices
+from edgecache.stores.body import SLICE, slices
 
 __all__ = ["Status", "encoded", "filling", "passed", "stored", "synthesized"]
 
@@ -116,7 +116,8 @@ def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, 
         head = filled.head
         extra = _forwarded(head.fields, policy, now)
     came = exchange.origin_status or head.status
-    if came != head.status or not _is_plain(exchange.request.head):
+    is_plain = _is_plain(exchange.request.head)
+    if came != head.status or not is_plain:
         # Left out, it would be taken for what completing, conditions or ranges make of it (RFC 9211 §2.3).
         status = replace(status, fwd_status=came)
     extra += _explained(exchange, status, policy)
@@ -127,7 +128,7 @@ def filling(exchange: Exchange, filled: Filled, status: Status, policy: Policy, 
         pieces=_pieces_of(fill),
         stream=lambda start, stop: fill.attach(start, stop),
     )
-    if held is not None or _is_plain(exchange.request.head):
+    if held is not None or is_plain:
         # There is nothing to evaluate, or the origin has already cut the representation down to what was asked for.
         return _as_is(exchange, head, extra, source, length)
     return _negotiate(exchange, head, extra, source, now)
@@ -138,6 +139,8 @@ def _pieces_of(fill: Fill) -> Callable[[int, int], tuple[bytes | memoryview, ...
     if not fill.complete or fill.spilled:
         return None
     chunks = fill.chunks()
+    if len(chunks) == 1 and len(chunks[0]) <= SLICE:
+        return lambda start, stop: chunks if stop - start == len(chunks[0]) else slices(chunks, start, stop)
     return lambda start, stop: slices(chunks, start, stop)
 
 
@@ -162,7 +165,7 @@ def passed(
         pieces=None if body is None else (body,),
         stream=_Passing(response) if body is None and not is_tunnel else None,
         tunnel=response.tunnel,
-        rendered=None if is_tunnel else _rendered(head.status, pairs),
+        rendered=None if is_tunnel else render_status_line(head.status) + render_fields(pairs),
     )
 
 
@@ -192,10 +195,6 @@ def _of_stored(exchange: Exchange, response: StoredResponse, status: Status, pol
     """Return the fields that tell how old it is and why the client gets it."""
     freshness = response.freshness
     return [*_timing(freshness, now), *_explained(exchange, status, policy, ttl=int(freshness.ttl(now)))]
-
-
-def _rendered(status: int, pairs: Iterable[Pair]) -> bytes:
-    return render_status_line(status) + render_fields(pairs)
 
 
 def _stored_source(response: StoredResponse) -> Source:
@@ -270,7 +269,8 @@ def _as_is(
     pairs = [*_delivered(head.fields), *extra]
     if length is not None:
         pairs += _content_length(head.status, length)
-    delivered, rendered = ResponseHead(head.status, _EMPTY), _rendered(head.status, pairs)
+    delivered = ResponseHead(head.status, _EMPTY)
+    rendered = render_status_line(head.status) + render_fields(pairs)
     if exchange.request.head.method == "HEAD":
         return Delivery(head=delivered, length=0, exchange=exchange, pieces=(), rendered=rendered)
     if source.pieces is not None and length is not None:
@@ -345,10 +345,10 @@ def _timing(freshness: Freshness, now: float) -> list[Pair]:
 
 
 def _delivered(fields: FieldsView, *, keep_length: bool = False) -> Iterable[Pair]:
-    """Yield the fields that go on to the client: not the length, which is computed."""
-    for name, value in fields.items():
-        if keep_length or name.lower() != "content-length":
-            yield name, value
+    """Return the fields that go on to the client: not the length, which is computed."""
+    if keep_length or "content-length" not in fields:
+        return fields.items()
+    return [pair for pair in fields.items() if pair[0].lower() != "content-length"]
 
 
 def _forwarded(fields: FieldsView, policy: Policy, now: float) -> list[Pair]:

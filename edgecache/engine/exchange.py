@@ -7,8 +7,10 @@ from this one object, so they cannot disagree. Nothing here outlives the request
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
+import msgspec
+
+from edgecache.engine.plan import Plan
 from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.origin.base import InterimHandler, RequestBody, Tunnel
 from edgecache.semantics.rules import Applied
@@ -17,8 +19,7 @@ from edgecache.semantics.stored import StoredResponse
 __all__ = ["Delivery", "Exchange", "Request"]
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """A request as the edges hand it to the engine.
 
     Attributes:
@@ -30,6 +31,7 @@ class Request:
         warms: the release that this request of the edge's own is for, active or not yet (``engine.warming``); empty
             for every request of a client.
         asked: what the rules make of it, as soon as the engine has asked them.
+        plan: what ``answer_now`` made of that, for ``begin`` that follows at once.
     """
 
     head: RequestHead
@@ -39,10 +41,10 @@ class Request:
     debug: bool = False
     warms: str = ""
     asked: Applied | None = None
+    plan: Plan | None = None
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """What happened to one request. Instants are POSIX seconds.
 
     ``result`` is the one word of access logs and metrics: hit, stale, revalidated, collapsed, miss, pass,
@@ -61,15 +63,14 @@ class Exchange:
     origin_seconds: float | None = None
     stored: StoredResponse | None = None
     provisional: bool = False
-    trace: list[str] = field(default_factory=list)
+    trace: list[str] = msgspec.field(default_factory=list)
 
     def record(self, verb: str) -> None:
         """Append one verb of the life of a request to the trace."""
         self.trace.append(verb)
 
 
-@dataclass(slots=True)
-class Delivery:
+class Delivery(msgspec.Struct):
     """What the edges write to the client.
 
     Attributes:

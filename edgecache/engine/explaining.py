@@ -20,6 +20,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from msgspec import structs
+
 from edgecache.engine.collapse import KEPT_OUT
 from edgecache.engine.judgements import without_secrets
 from edgecache.engine.judging import passing
@@ -340,7 +342,7 @@ def _tier_of(entries: Iterable[_Entry], response: StoredResponse) -> str:
 def _selected(stored: StoredResponse, request: RequestHead) -> Iterator[Selected]:
     for name, value in zip(stored.selecting.names, stored.selecting.values, strict=True):
         is_secret = value is not None and name in _SECRET
-        alone = replace(stored, selecting=Selecting((name,), (value,)))
+        alone = structs.replace(stored, selecting=Selecting((name,), (value,)))
         yield Selected(
             name=name,
             stored=HIDDEN if is_secret else value,

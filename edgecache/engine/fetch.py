@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -126,7 +127,8 @@ class Fetcher:
                 await self._fly(flight, plan.unpurged(self._ledger), exchange, on_interim)
         finally:
             self._collapse.end(flight)
-            flight.resolve(Died())
+            if flight.outcome is None:
+                flight.resolve(Died())
         if self._turns is not None and turn is not None:
             await self._turns.give_back(turn)  # of one that failed or was cancelled time takes care
 
@@ -148,11 +150,9 @@ class Fetcher:
         outgoing = plan.outgoing()
         self._others.note_request()
         response = await self.send(outgoing, plan.content, exchange, on_interim, release=plan.release)
-        response = await self._others.ask(
-            plan,
-            response,
-            lambda tried: self.send(outgoing, plan.content, exchange, release=plan.release, apart_from=tried),
-        )
+        if self._others.may_know_better(plan, response):
+            again = partial(self.send, outgoing, plan.content, exchange, release=plan.release)
+            response = await self._others.ask(plan, response, lambda tried: again(apart_from=tried))
         exchange.origin_status = response.head.status
         return response
 
@@ -209,7 +209,7 @@ class Fetcher:
             request_time=request_time,
             response_time=now,
             instead=plan.validate,
-            beside=self._store.lookup_now(plan.key),
+            beside=self._store.lookup_now(plan.key) if head.status >= 400 else (),
         )
         self._judgements.note(plan, judged, _birth(flight), now)
         if judged.refusal is not None:
@@ -260,8 +260,8 @@ class Fetcher:
         status = response.head.status
         if tells := is_telling(plan, status, reason):
             self._marks.mark(flight)
-        is_ended = ends_what_is_stored(plan, status, reason) and plan.unkept(response.head, self._ledger) is None
-        if plan.validate is not None and is_ended:
+        is_kept = plan.unkept(response.head, self._ledger) is None
+        if plan.validate is not None and is_kept and ends_what_is_stored(plan, status, reason):
             self._store.remove_now(plan.validate)
         self._collapse.end(flight)
         if flight.members == 0 or flight.deserted:
@@ -323,11 +323,10 @@ class Fetcher:
         self._marks.note(flight, prototype)
         unkept = filling.plan.unkept(prototype, self._ledger)
         flight.resolve(Filled(filling.shown, fill, prototype, length, unkept))
-        self._watch_desertion(flight, fill, length)
         try:
             for chunk in before:
                 fill.feed(chunk)
-            await self._feed(flight, fill, response, filling.policy.max_object)
+            await self._feed(flight, fill, response, length, filling.policy.max_object)
             for chunk in after:
                 fill.feed(chunk)
             fill.on_deserted = None
@@ -346,11 +345,12 @@ class Fetcher:
             fill.on_deserted = None
             response.close()
 
-    async def _feed(self, flight: Flight, fill: Fill, response: OriginResponse, most: int) -> None:
+    async def _feed(self, flight: Flight, fill: Fill, response: OriginResponse, length: int | None, most: int) -> None:
         body = response.arrived()
         if body is not None:
             self._take(flight, fill, body, most)
             return
+        self._watch_desertion(flight, fill, length)
         async for chunk in response.chunks():
             self._take(flight, fill, chunk, most)
             if fill.spilled:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
@@ -28,7 +29,7 @@ from edgecache.semantics.reason import Reason
 from edgecache.semantics.reuse import Serve, ServeStale
 from edgecache.semantics.stored import StoredResponse
 
-__all__ = ["fetch", "outcome_of"]
+__all__ = ["Begun", "begin", "fetch", "outcome_of"]
 
 _MAX_WAITS: Final = 4
 """How many other requests' fetches one request waits for, each having turned out to be no answer to it."""
@@ -51,8 +52,7 @@ async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) ->
             flight, leads = parts.collapse.solo(flight_key, plan.head.target_uri), True
             plan = replace(plan, is_patient=False)
         if leads:
-            exchange.record("validate" if plan.validate is not None else "fetch")
-            parts.fetcher.start(flight, plan, exchange, exchange.request.on_interim)
+            _start(parts, exchange, plan, flight)
         else:
             exchange.record("wait")
         is_early = flight.birth is None  # came before the request was sent
@@ -73,6 +73,55 @@ async def fetch(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason) ->
             may_wait = isinstance(outcome, Died | Elsewhere) or _is_overtaken(parts, outcome)
             may_wait = may_wait or _is_about_another(outcome, flight, plan)
     raise AssertionError("the last attempt leads, and a leader always answers")
+
+
+class Begun:
+    """A fetch whose leader is called when its outcome is known, and does not wait: for that it would take a task."""
+
+    __slots__ = ("_exchange", "_flight", "_parts", "_plan", "_reason")
+
+    def __init__(self, parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, flight: Flight) -> None:
+        self._parts: Final = parts
+        self._exchange: Final = exchange
+        self._plan: Final = plan
+        self._reason: Final = reason
+        self._flight: Final = flight
+
+    def delivery(self) -> Delivery:
+        """Deliver what came; to be called once, as soon as it has, unless ``leave`` was."""
+        flight = self._flight
+        flight.landing = None
+        assert flight.outcome is not None
+        try:
+            return _lead(self._parts, self._exchange, self._plan, self._reason, flight, flight.outcome)
+        finally:
+            flight.members -= 1
+
+    def leave(self) -> None:
+        """Whoever asked does not need what comes for it alone."""
+        self._flight.landing = None
+        self._flight.members -= 1
+        _desert(self._flight)
+
+
+def begin(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, landed: Callable[[], None]) -> Begun | None:
+    """As ``fetch``, where nobody else is fetching the same; None where somebody is. No other process is waited for."""
+    if plan.keep_range or parts.collapse.has(plan.key):
+        return None
+    parts.counters.forwarded[FWD[reason]] += 1
+    plan, uri = replace(plan, is_patient=False), plan.head.target_uri
+    if plan.is_alone or parts.collapse.is_marked(plan.key, parts.clock(), personal=plan.is_personal):
+        flight = parts.collapse.solo(plan.key, uri)
+    else:
+        flight, _ = parts.collapse.join(plan.key, uri)
+    flight.landing = landed
+    _start(parts, exchange, plan, flight)
+    return Begun(parts, exchange, plan, reason, flight)
+
+
+def _start(parts: Parts, exchange: Exchange, plan: Plan, flight: Flight) -> None:
+    exchange.record("validate" if plan.validate is not None else "fetch")
+    parts.fetcher.start(flight, plan, exchange, exchange.request.on_interim)
 
 
 def _lead(parts: Parts, exchange: Exchange, plan: Plan, reason: Reason, flight: Flight, outcome: Outcome) -> Delivery:
@@ -202,10 +251,16 @@ async def outcome_of(flight: Flight, leads: bool) -> Outcome:
     try:
         return await flight.landed()
     except asyncio.CancelledError:
-        flight.deserted = flight.deserted or leads
-        if leads and isinstance(flight.outcome, Unshared):
-            flight.outcome.response.close()
+        if leads:
+            _desert(flight)
         raise
+
+
+def _desert(flight: Flight) -> None:
+    """Leave what came, or comes, for the leader alone."""
+    flight.deserted = True
+    if isinstance(flight.outcome, Unshared):
+        flight.outcome.response.close()
 
 
 def _flight_key(parts: Parts, plan: Plan) -> str:

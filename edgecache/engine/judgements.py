@@ -9,7 +9,7 @@ Theory
 Invariants
     * The latest ``MOST`` keys are remembered, and of each a few short texts. Keys are kept as digests.
     * No secret is kept: of cookies, in both directions, only names, of credentials only that there were some.
-    * It costs something on the way of a miss only, and more of a refused one than of another: 0.1 and 0.02 ms.
+    * It costs something on the way of a miss only, and more of a refused one than of another: 10 and 5 µs.
 
 Written by ``engine.fetch`` on one event loop; read by ``engine.explaining``.
 """
@@ -20,7 +20,8 @@ import hashlib
 import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from functools import lru_cache
+from typing import Final
 
 import msgspec
 from msgspec.structs import replace
@@ -103,8 +104,11 @@ class Judgements:
 
     def note(self, plan: Plan, judged: Judgement, birth: Birth, now: float) -> None:
         """Remember a judgement about a response that came at ``now`` (POSIX seconds)."""
-        grounds = {} if judged.refusal is None else _grounds(plan, judged)
-        noted = Noted(now, judged.head.status, judged.refusal, birth, _tags(plan, judged), **grounds)
+        refusal, status, tags = judged.refusal, judged.head.status, _tags(plan, judged)
+        if refusal is None:
+            noted = Noted(now, status, None, birth, tags)
+        else:
+            noted = Noted(now, status, refusal, birth, tags, judged.objections, *_grounds(plan, judged), judged.rules)
         self._remember(_digest(plan.key), noted)
 
     def refuse(self, key: CacheKey, reason: Reason) -> None:
@@ -121,17 +125,15 @@ class Judgements:
             self._noted.popitem(last=False)
 
 
-def _grounds(plan: Plan, judged: Judgement) -> dict[str, Any]:
-    """Return what a refusal was based on."""
+def _grounds(plan: Plan, judged: Judgement) -> tuple[tuple[Pair, ...], tuple[str, ...], tuple[str, ...], bool]:
+    """Return what a refusal was based on: fields of the response, and cookies, unkeyed fields, and credentials."""
     fields = plan.head.fields
-    return {
-        "objections": judged.objections,
-        "fields": _looked_at(judged.head.fields),
-        "cookies": _names(name for name, _ in cookies(fields)),
-        "unkeyed": _names(_unkeyed(plan, judged)),
-        "authorized": "authorization" in fields,
-        "rules": judged.rules,
-    }
+    return (
+        _looked_at(judged.head.fields),
+        _names(name for name, _ in cookies(fields)) if "cookie" in fields else (),
+        _names(_unkeyed(plan, judged)),
+        "authorization" in fields,
+    )
 
 
 def _unkeyed(plan: Plan, judged: Judgement) -> tuple[str, ...]:
@@ -158,12 +160,23 @@ def _digest(key: CacheKey) -> bytes:
 
 
 def _looked_at(fields: FieldsView) -> tuple[Pair, ...]:
-    kept = [pair for pair in fields.items() if (name := pair[0].lower()) in _LOOKED_AT or name.endswith(_CONTROL)]
-    return tuple([(name, _cut(value)) for name, value in without_secrets(kept[:_MOST_FIELDS])])
+    kept = [
+        (known, value if len(value) <= _LONGEST else _cut(value))
+        for name, value in fields.items()
+        if (known := _looked_at_name(name)) is not None
+    ][:_MOST_FIELDS]
+    return tuple(without_secrets(kept)) if "set-cookie" in fields else tuple(kept)
+
+
+@lru_cache
+def _looked_at_name(name: str) -> str | None:
+    """Return a name as it is kept, if it is one that decides."""
+    lower = name.lower()
+    return sys.intern(str(name)) if lower in _LOOKED_AT or lower.endswith(_CONTROL) else None
 
 
 def _names(names: Iterable[str]) -> tuple[str, ...]:
-    return tuple(map(_cut, list(dict.fromkeys(names))[:_MOST_NAMES]))
+    return tuple(map(_cut, list(dict.fromkeys(names))[:_MOST_NAMES])) if names else ()
 
 
 def _cut(text: str) -> str:

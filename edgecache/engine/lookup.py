@@ -21,10 +21,10 @@ Called by ``engine.cache``, ``engine.turns`` and ``engine.explaining``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import Final, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from edgecache.http.message import RequestHead
 from edgecache.purging.base import Ledger

@@ -53,22 +53,27 @@ class OtherServers:
         self._clock = clock
         self._turn: Final = asyncio.Lock()
         self._budgets: Final = {by: RetryBudget(clock(), _RESERVE) for by in By}
+        self._requests = 0  # that no budget knows of yet
 
     def note_request(self) -> None:
         """Count a request to the origin that is no such attempt."""
-        now = self._clock()
-        for budget in self._budgets.values():
-            budget.note_request(now)
+        self._requests += 1
+
+    def may_know_better(self, plan: Plan, first: OriginResponse) -> bool:
+        """Whether to ``ask``; nearly always not."""
+        return plan.release != "" or _is_missing(plan, first)
 
     async def ask(self, plan: Plan, first: OriginResponse, send: Send) -> OriginResponse:
         """Return the first answer that has the asset, else what the first server said; close the others."""
         is_missing = _is_missing(plan, first)
-        if not is_missing and not plan.release:
-            return first
         versioned = plan.asked.versioned
         if not (is_missing if versioned else _is_of_another_release(plan, first)):
             return first
-        budget, until = self._budgets[versioned.by if versioned else By.PATTERN], self._clock() + _PATIENCE
+        now = self._clock()
+        for each in self._budgets.values():
+            each.note_request(now, self._requests)
+        self._requests = 0
+        budget, until = self._budgets[versioned.by if versioned else By.PATTERN], now + _PATIENCE
         try:
             async with self._turn if self._origin.is_one_name else contextlib.nullcontext():
                 found = await self._found(plan, [first.server], budget, send, until)

@@ -95,4 +95,7 @@ def unlike_200(status: int) -> int | None:
 
 def detail_of(reason: Reason) -> str | None:
     """A detail that would only repeat the ``fwd`` parameter is left out."""
-    return None if reason.value == FWD[reason].value else reason
+    return _DETAILS[reason]
+
+
+_DETAILS: Final = {reason: None if str(reason) == str(fwd) else reason for reason, fwd in FWD.items()}

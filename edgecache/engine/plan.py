@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from edgecache.http.message import FieldsView, RequestHead, ResponseHead
+from edgecache.http.message import Fields, FieldsView, KnownFields, RequestHead, ResponseHead
 from edgecache.purging.base import Ledger
 from edgecache.purging.verdict import Verdict
 from edgecache.semantics import releases, validation
@@ -86,12 +86,22 @@ class Plan(msgspec.Struct, frozen=True):
 
 def forwarded(head: RequestHead, policy: Policy, release: str = "") -> RequestHead:
     """Add what a proxy adds (RFC 9110 §7.6.3), what this one can do and wants; drop what was meant for it alone."""
-    fields = head.fields.copy()
+    fields, asked = head.fields, ("forwarded", policy.name, policy.surrogate_control, release)
+    sent: FieldsView | None = fields.known.get(asked) if isinstance(fields, KnownFields) else None
+    if sent is None:
+        sent = KnownFields(_forwarded(fields, policy, release))
+        if isinstance(fields, KnownFields):
+            fields.known[asked] = sent
+    return RequestHead(head.method, head.scheme, head.authority, head.target, sent)
+
+
+def _forwarded(fields: FieldsView, policy: Policy, release: str) -> Fields:
+    sent = fields.copy()
     for name in _OWN:
-        fields.popall(name, None)
-    fields.add("Via", own_via(policy))
+        sent.popall(name, None)
+    sent.add("Via", own_via(policy))
     if release:
-        fields.add(releases.FIELD, release)
+        sent.add(releases.FIELD, release)
     if policy.surrogate_control:
-        fields.add("Surrogate-Capability", f'{policy.name}="Surrogate/1.0"')
-    return RequestHead(head.method, head.scheme, head.authority, head.target, FieldsView(fields))
+        sent.add("Surrogate-Capability", f'{policy.name}="Surrogate/1.0"')
+    return sent

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import msgspec
+from msgspec.structs import replace
 
 from edgecache.engine import deliver
 from edgecache.engine.collapse import Filled, Flight

@@ -39,32 +39,34 @@ class FieldLines(Sequence[Pair]):
             lines = render_fields(pairs)
         except UnicodeEncodeError:
             return None
-        made = cls(head if head.partition(b"\r\n")[2] == lines else lines)
-        return made if made == pairs else None
+        if lines.count(b"\r\n") != len(pairs) or ": " in "\n".join([name for name, _ in pairs]):
+            return None  # they would be read as others
+        return cls(head if head.partition(b"\r\n")[2] == lines else lines)
 
     def __iter__(self) -> Iterator[Pair]:
-        for line in self.lines.decode("latin-1").split("\r\n"):
-            name, colon, value = line.partition(": ")
-            if colon:
-                yield name, value
+        return iter(self._pairs())
+
+    def _pairs(self) -> list[Pair]:
+        parts = [line.partition(": ") for line in self.lines.decode("latin-1").split("\r\n")]
+        return [(name, value) for name, colon, value in parts if colon]
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._pairs())
 
     @overload
     def __getitem__(self, index: int) -> Pair: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[Pair]: ...
     def __getitem__(self, index: int | slice) -> Pair | Sequence[Pair]:
-        return tuple(self)[index]
+        return tuple(self._pairs())[index]
 
     def __eq__(self, other: object) -> bool:
-        if isinstance(other, FieldLines) and other.lines == self.lines:
-            return True
-        return isinstance(other, tuple | FieldLines) and tuple(self) == tuple(other)
+        if type(other) is FieldLines:
+            return other.lines == self.lines or other._pairs() == self._pairs()
+        return isinstance(other, tuple) and tuple(self._pairs()) == other
 
     def __hash__(self) -> int:
-        return hash(tuple(self))
+        return hash(tuple(self._pairs()))
 
     def __repr__(self) -> str:
-        return repr(tuple(self))
+        return repr(tuple(self._pairs()))

@@ -257,8 +257,8 @@ The proxy-auth ones are for the next proxy that wants them (§11.7), and that on
 
 def connection_options(fields: FieldsView) -> frozenset[str]:
     """Return the options in Connection, lower case."""
-    value = combined(fields, "connection")
-    return _NO_OPTIONS if value is None else _options(value)
+    lines = fields.getall("connection", ())
+    return _options(", ".join(lines)) if lines else _NO_OPTIONS
 
 
 _NO_OPTIONS: Final[frozenset[str]] = frozenset()
@@ -269,8 +269,11 @@ def _options(value: str) -> frozenset[str]:
     return frozenset(option.lower() for option in split_list(value))
 
 
-def without_connection_fields(fields: FieldsView) -> list[Pair]:
-    """Return the end-to-end field lines: what is neither a connection field nor named by Connection."""
-    options = connection_options(fields)
+def without_connection_fields(fields: FieldsView, options: frozenset[str] | None = None) -> list[Pair]:
+    """Return the end-to-end field lines: what is neither a connection field nor named by Connection.
+
+    ``options`` are those in Connection, where they are known.
+    """
+    options = connection_options(fields) if options is None else options
     dropped = CONNECTION_FIELDS if options <= CONNECTION_FIELDS else CONNECTION_FIELDS | options
     return [(name, value) for name, value in fields.items() if name.lower() not in dropped]

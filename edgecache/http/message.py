@@ -11,14 +11,15 @@ Invariants
     * ``authority`` is lower case and without the scheme's default port; ``target`` is origin-form and is
       never decoded, re-encoded or normalised.
     * A reason phrase carries no information (RFC 9112 §4) and is an injection risk: it is not kept.
+    * What ``KnownFields`` remember is a function of them, and of what it is remembered under.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -26,6 +27,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 __all__ = [
     "Fields",
     "FieldsView",
+    "KnownFields",
     "Pair",
     "RequestHead",
     "ResponseHead",
@@ -51,6 +53,20 @@ _REASONS: Final = {status.value: status.phrase for status in HTTPStatus} | {
 def fields_of(pairs: Iterable[Pair]) -> FieldsView:
     """Return an immutable, case-insensitive view over field lines, order and repetitions kept."""
     return CIMultiDictProxy(CIMultiDict(pairs))
+
+
+class KnownFields(CIMultiDictProxy[str]):
+    """Fields that several requests have in common, as those of a connection do: with what was found out about them.
+
+    Attributes:
+        known: what was found out, by what was asked; whoever asks must ask in few ways.
+    """
+
+    __slots__ = ("known",)
+
+    def __init__(self, fields: Fields) -> None:
+        super().__init__(fields)
+        self.known: Final[dict[Hashable, Any]] = {}
 
 
 class RequestHead(msgspec.Struct, frozen=True):

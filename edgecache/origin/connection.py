@@ -25,7 +25,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from edgecache.errors import ClientError, OriginError, OriginTimeout
-from edgecache.http.fields import combined, connection_options
+from edgecache.http.fields import combined
 from edgecache.origin.base import Framing, InterimHandler, RequestBody
 from edgecache.origin.framing import BodyReader, body_reader
 from edgecache.origin.inflow import Inflow
@@ -93,7 +93,7 @@ class OriginConnection(asyncio.Protocol):
         The kernel is asked too: what it holds has not reached this protocol yet, and would be read as the
         answer to the next request. Pending bytes and a pending end look alike, and mean the same.
         """
-        return self.is_open and not self._arrivals.poll(0)
+        return not self._transport.is_closing() and not self._arrivals.poll(0)
 
     def abort(self, reason: str) -> None:
         """Close at once; an exchange in progress fails with ``OriginError``."""
@@ -270,7 +270,7 @@ class OriginConnection(asyncio.Protocol):
                 exchange.on_interim(head.end_to_end())
             return
         exchange.reader = body_reader(exchange.request.method, head)
-        exchange.persistent = head.minor == 1 and "close" not in connection_options(head.fields)
+        exchange.persistent = head.minor == 1 and "close" not in head.options
         self._patience.end()
         if not exchange.answer.done():
             exchange.answer.set_result((head.end_to_end(), exchange.reader))

@@ -57,7 +57,7 @@ class BodyReader(Protocol):
 
 def body_reader(method: str, head: WireResponse) -> BodyReader:
     """Return the reader for a final response to ``method``; raise ``OriginError`` when its end is in doubt."""
-    chunked = _is_chunked(head)
+    chunked = "transfer-encoding" in head.fields and _is_chunked(head)
     length = _content_length(head)
     if chunked and length is not None:
         raise OriginError("both Transfer-Encoding and Content-Length")
@@ -73,9 +73,7 @@ def body_reader(method: str, head: WireResponse) -> BodyReader:
 
 
 def _is_chunked(head: WireResponse) -> bool:
-    codings = head.fields.getall("Transfer-Encoding", [])
-    if not codings:
-        return False
+    codings = head.fields.getall("Transfer-Encoding")
     if head.minor == 0 or len(codings) > 1 or codings[0].lower() != "chunked":
         raise OriginError("Transfer-Encoding is not just chunked, or not on HTTP/1.1")
     return True

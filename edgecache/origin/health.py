@@ -36,7 +36,7 @@ class Health:
 
     def is_due(self, now: float) -> bool:
         """Tell whether the server has rested and may be probed."""
-        return not self.is_up() and now >= self._rest_until
+        return self._failures >= _FAILURES and now >= self._rest_until
 
     def probe(self, now: float) -> None:
         """Note that a request is being sent to a server that ``is_due``."""

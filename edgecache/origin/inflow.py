@@ -39,14 +39,17 @@ class Inflow:
         if self._size > _HIGH and not self._paused and self._transport is not None:
             self._paused = True
             self._transport.pause_reading()
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def end(self, error: OriginError | None = None) -> None:
         """Nothing more will come; the transport is let go, reading."""
-        self._resume()
+        if self._paused:
+            self._resume()
         self._transport = None
         self._error = error
-        self._wake()
+        if self._waiter is not None:
+            self._wake()
 
     def rest(self) -> bytes:
         """Return all that waits, after the end."""

@@ -104,7 +104,8 @@ class Pool:
             connection.abort("one too many")
             return
         self._idle[connection] = self._time()
-        self._schedule_sweep()
+        if self._sweeping is None:
+            self._schedule_sweep()
 
     def lost(self, connection: OriginConnection) -> None:
         """Forget a connection that is closed (``connection.Home``)."""
@@ -126,7 +127,10 @@ class Pool:
     def _leave(self, connection: OriginConnection) -> None:
         self._busy.remove(connection)
         self.in_use -= 1
-        self._give_slot()
+        if self._waiting:
+            self._give_slot()
+        else:
+            self._free += 1
 
     # Slots
 

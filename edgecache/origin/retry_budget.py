@@ -30,13 +30,13 @@ class RetryBudget:
         self._reserve = reserve
         self._filled_at = now
 
-    def note_request(self, now: float) -> None:
-        """Count a request that came from a client."""
+    def note_request(self, now: float, count: int = 1) -> None:
+        """Count a request that came from a client, or several that came since the last time."""
         if self._tokens < self._reserve:
             refill = (now - self._filled_at) * self._reserve / _RESERVE_PERIOD
             self._tokens = max(self._tokens, min(self._tokens + refill, self._reserve))
         self._filled_at = now
-        self._tokens = min(self._tokens + _RETRY_SHARE, _RETRY_CEILING)
+        self._tokens = min(self._tokens + count * _RETRY_SHARE, _RETRY_CEILING)
 
     def spend(self) -> bool:
         """Take one retry; False when there is none left."""

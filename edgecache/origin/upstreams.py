@@ -81,7 +81,9 @@ class Upstreams:
         """
         request = render_request(head, body, upgrade, self._host)
         self._budget.note_request(self._time())
-        others = [server for server in self.servers if server.address.url not in apart_from]
+        others: Sequence[OriginServer] = self.servers
+        if apart_from:
+            others = [server for server in self.servers if server.address.url not in apart_from]
         server = self._choose(others or self.servers)
         try:
             return await server.send(request, on_interim, apart=not others)
@@ -114,7 +116,7 @@ class Upstreams:
         others = [server for server in self.servers if server is not first]
         return self._choose(others) if others and self._budget.spend() else None
 
-    def _choose(self, servers: tuple[OriginServer, ...] | list[OriginServer]) -> OriginServer:
+    def _choose(self, servers: Sequence[OriginServer]) -> OriginServer:
         """Return the server to ask: one due for a probe, else the least busy one that is up.
 
         With none up, the one that failed longest ago: it had the most time to recover.
@@ -124,12 +126,14 @@ class Upstreams:
             if server.health.is_due(now):
                 server.health.probe(now)
                 return server
+        self._turn += 1
+        if len(servers) == 1:
+            return servers[0]
         up = [server for server in servers if server.health.is_up()]
         if not up:
             return min(servers, key=lambda server: server.health.failed_at)
-        # Among equals, take turns.
-        self._turn += 1
         if len(up) == 1:
             return up[0]
+        # Among equals, take turns.
         start = self._turn % len(up)
         return min(up[start:] + up[:start], key=lambda server: server.in_flight)

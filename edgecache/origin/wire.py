@@ -24,8 +24,23 @@ import httptools
 import msgspec
 
 from edgecache.errors import ClientError, OriginError
-from edgecache.http.fields import CONNECTION_FIELDS, OWS, is_field_value, is_token, without_connection_fields
-from edgecache.http.message import FieldsView, Pair, RequestHead, ResponseHead, fields_of, render_fields
+from edgecache.http.fields import (
+    CONNECTION_FIELDS,
+    OWS,
+    connection_options,
+    is_field_value,
+    is_token,
+    without_connection_fields,
+)
+from edgecache.http.message import (
+    FieldsView,
+    KnownFields,
+    Pair,
+    RequestHead,
+    ResponseHead,
+    fields_of,
+    render_fields,
+)
 
 if TYPE_CHECKING:
     from edgecache.origin.base import RequestBody
@@ -68,15 +83,19 @@ class WireRequest(msgspec.Struct, frozen=True):
 
 
 class WireResponse(msgspec.Struct, frozen=True):
-    """A response head as received, connection-specific fields included. The version is 1.``minor``."""
+    """A response head as received, connection-specific fields included. The version is 1.``minor``.
+
+    ``options`` are those of the connection, lower case.
+    """
 
     minor: int
     status: int
     fields: FieldsView
+    options: frozenset[str] = frozenset()
 
     def end_to_end(self) -> ResponseHead:
         """Return what concerns others than this connection; the reason phrase is gone already."""
-        pairs = without_connection_fields(self.fields)
+        pairs = without_connection_fields(self.fields, self.options)
         if self.status < 200 or self.status == 204:
             # RFC 9110 §8.6: these have no content, and must not say how long it is.
             pairs = [pair for pair in pairs if pair[0].lower() != "content-length"]
@@ -99,7 +118,7 @@ def parse_response(block: bytes) -> WireResponse:
         raise OriginError(f"response head of more than {_MAX_FIELDS} fields")
     parts = [line.partition(":") for line in lines[1:]]
     fields = fields_of([(name, value.strip(OWS)) for name, _, value in parts])
-    return WireResponse(int(match[1]), int(match[2]), fields)
+    return WireResponse(int(match[1]), int(match[2]), fields, connection_options(fields))
 
 
 def is_hopeless(beginning: bytes, searched: int) -> bool:
@@ -126,17 +145,35 @@ def render_request(head: RequestHead, body: RequestBody | None, upgrade: str | N
         ClientError: a part of the head would not stay in its place on the wire.
     """
     authority = head.authority if host is None else host
-    _check(head, authority)
+    if not is_token(head.method) or head.method == "CONNECT":
+        raise ClientError(400, "method")
+    if not _TARGET.fullmatch(head.target):
+        raise ClientError(400, "request target")
     if upgrade is not None and (body is not None or not is_token(upgrade)):
         # Content before the 101 would be read as the new protocol's bytes, or the reverse.
         raise ClientError(400, "upgrade with content, or to no protocol")
-    lines: list[Pair] = [("Host", authority)]
-    lines += [pair for pair in head.fields.items() if pair[0].lower() not in _WRITTEN_HERE]
-    lines += _framing_fields(head.method, body)
+    lines = _framing_fields(head.method, body)
     if upgrade is not None:
         lines += [("Connection", "Upgrade"), ("Upgrade", upgrade)]
     request_line = f"{head.method} {head.target} HTTP/1.1\r\n".encode("latin-1")
-    return WireRequest(head.method, b"%b%b\r\n" % (request_line, render_fields(lines)), body, upgrade)
+    block = b"%b%b%b\r\n" % (request_line, _end_to_end(head.fields, authority), render_fields(lines) if lines else b"")
+    return WireRequest(head.method, block, body, upgrade)
+
+
+def _end_to_end(fields: FieldsView, authority: str) -> bytes:
+    """Return Host and the fields that are not about this connection, checked, as bytes."""
+    if not isinstance(fields, KnownFields):
+        return _rendered(fields, authority)
+    rendered: bytes | None = fields.known.get(authority)
+    if rendered is None:
+        rendered = fields.known[authority] = _rendered(fields, authority)
+    return rendered
+
+
+def _rendered(fields: FieldsView, authority: str) -> bytes:
+    _check(fields, authority)
+    pairs = [pair for pair in fields.items() if pair[0].lower() not in _WRITTEN_HERE]
+    return render_fields([("Host", authority), *pairs])
 
 
 def _framing_fields(method: str, body: RequestBody | None) -> list[Pair]:
@@ -148,14 +185,10 @@ def _framing_fields(method: str, body: RequestBody | None) -> list[Pair]:
     return [("Content-Length", str(body.length))]
 
 
-def _check(head: RequestHead, authority: str) -> None:
-    if not is_token(head.method) or head.method == "CONNECT":
-        raise ClientError(400, "method")
-    if not _TARGET.fullmatch(head.target):
-        raise ClientError(400, "request target")
+def _check(fields: FieldsView, authority: str) -> None:
     if not is_authority(authority):
         raise ClientError(400, "authority")
     # Both are classes of characters, so what is joined is one exactly if every part is.
-    names, values = head.fields.keys(), head.fields.values()
+    names, values = fields.keys(), fields.values()
     if names and not (all(names) and is_token("".join(names)) and is_field_value("".join(values))):
         raise ClientError(400, "field line")

@@ -26,8 +26,10 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+from msgspec.structs import replace
 
 from edgecache.http.fields import combined
 from edgecache.http.message import FieldsView, ResponseHead, fields_of, render_fields, render_status_line

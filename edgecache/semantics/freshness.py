@@ -62,10 +62,10 @@ class Governing(msgspec.Struct, frozen=True):
 def govern(fields: FieldsView, policy: Policy) -> Governing:
     """Return the directives that this cache obeys (RFC 9213 §2.2: the first valid target wins, whole)."""
     for name in policy.targeted_fields:
-        directives = parse_targeted(fields, name)
+        directives = parse_targeted(fields, name) if name in fields else None
         if directives is not None:
             return Governing(directives, Basis.TARGETED)
-    if policy.surrogate_control:
+    if policy.surrogate_control and "surrogate-control" in fields:
         directives = parse_surrogate_control(fields, policy.name)
         if directives is not None:
             return Governing(directives, Basis.SURROGATE)
@@ -184,17 +184,17 @@ def _ruled_lifetime(head: ResponseHead, governing: Governing, policy: Policy) ->
 
 def _has_pragma_no_cache(fields: FieldsView) -> bool:
     """Whether an origin wrote what means nothing in a response (RFC 9111 §5.4), and yet is no sign of a lifetime."""
-    return "no-cache" in (combined(fields, "pragma") or "").lower()
+    return "pragma" in fields and "no-cache" in (combined(fields, "pragma") or "").lower()
 
 
 def _corrected_initial_age(
     fields: FieldsView, policy: Policy, request_time: float, response_time: float
 ) -> tuple[float, bool]:
     """RFC 9111 §4.2.3; the second value is False when Age is present but invalid."""
-    age_value = parse_age(fields)
+    age_value = parse_age(fields) if "age" in fields else 0
     corrected_age_value = (age_value or 0) + max(0.0, response_time - request_time)
     # A stored response that is freshened already carries our own Via, which tells nothing about its age.
-    if "age" not in fields and any(line != own_via(policy) for line in fields.getall("via", ())):
+    if "via" in fields and "age" not in fields and any(line != own_via(policy) for line in fields.getall("via", ())):
         apparent_age = response_time - date_of(fields, response_time)
         corrected_age_value = max(corrected_age_value, apparent_age)
     return corrected_age_value, age_value is not None

@@ -20,10 +20,10 @@ Pure; called by ``semantics.storing``, ``semantics.presenting`` and whoever look
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 
-from edgecache.http.fields import combined
 from edgecache.http.memo import memoised
 from edgecache.http.message import FieldsView, RequestHead, ResponseHead
 
@@ -102,7 +102,8 @@ def extension_of(path: str) -> str:
 
 def media_type(fields: FieldsView) -> str:
     """Return the media type of Content-Type, lower case and without parameters; empty when there is no valid one."""
-    return _media_type(combined(fields, "content-type") or "")
+    lines = fields.getall("content-type", ())
+    return _media_type(", ".join(lines)) if lines else ""
 
 
 @memoised
@@ -115,30 +116,39 @@ def type_contradicts(request: RequestHead, head: ResponseHead) -> bool:
     """Whether a successful response is not what the name in the target says. Without a type it is nothing."""
     if not 200 <= head.status < 300 or head.status == 204:
         return False
-    said = _said_types(path_of(request.target))
-    if not said:
-        return False
-    found = media_type(head.fields)
-    return not any(_AGREES[each].fullmatch(found) for each in said)
+    said = _said_types(request.target.partition("?")[0])
+    return said != () and not _agree(said, media_type(head.fields))
+
+
+@lru_cache
+def _agree(said: tuple[str, ...], found: str) -> bool:
+    return any(_AGREES[each].fullmatch(found) for each in said)
+
+
+def is_ambiguous(path: str) -> bool:
+    """Whether servers read a path differently: it has dot segments, control characters or overlong dots in it."""
+    return _PLAIN_PATH.fullmatch(path) is None and _is_read_differently(path)
 
 
 @memoised
-def is_ambiguous(path: str) -> bool:
-    """Whether servers read a path differently: it has dot segments, control characters or overlong dots in it."""
-    if _PLAIN_PATH.fullmatch(path):
-        return False
+def _is_read_differently(path: str) -> bool:
     return any(_DOT_SEGMENT.search(text) or _CONTROL_OR_OVERLONG.search(text) for text in _readings(path))
 
 
-@memoised
 def _said_types(path: str) -> tuple[str, ...]:
     """Return the last extension in a path's last segment that says a type, also before a delimiter.
 
     Of ``app.js.br`` both: it may be named for what it is, or for what it is encoded in.
     """
-    if plain := _PLAIN_PATH.fullmatch(path):
-        extension = (plain[1] or "").lower()
-        return (extension,) if extension in TYPED_EXTENSIONS else ()
+    plain = _PLAIN_PATH.fullmatch(path)
+    if plain is None:
+        return _said_types_of_others(path)
+    extension = (plain[1] or "").lower()
+    return (extension,) if extension in TYPED_EXTENSIONS else ()
+
+
+@memoised
+def _said_types_of_others(path: str) -> tuple[str, ...]:
     last = re.split(r"[/\\]", _readings(path)[-1])[-1]
     if extension_of(last) in _PAGES:
         return ()

@@ -25,7 +25,13 @@ from edgecache.semantics.key import KEYED_METHODS, cookies
 from edgecache.semantics.policy import Policy, QueryKey
 from edgecache.semantics.unkeyed import doubtful
 
-__all__ = ["normalised", "without_other_cookies"]
+__all__ = ["normalised", "takes_all", "without_other_cookies"]
+
+
+def takes_all(policy: Policy) -> bool:
+    """Whether everything counts, of every request."""
+    touches_fields = policy.unsafe_strip_cookies or policy.drop_unknown_fields
+    return policy.path is None and policy.query.is_plain and not touches_fields
 
 
 def normalised(request: RequestHead, policy: Policy) -> RequestHead:

@@ -94,14 +94,26 @@ def shown_head(
     ``objections`` are all that speaks against storing it; ``is_by_rule`` says that Cache-Control is a rule's.
     """
     replacing = _cache_control(head.status, head.fields, policy, objections, is_by_rule=is_by_rule)
+    if replacing is None and _is_shown_whole(head.status, head.fields, policy):
+        return head
     fields = _shown(head.status, head.fields, policy, replacing, is_limited=_is_limited(head, objections))
     return ResponseHead(head.status, fields_of(fields))
 
 
+def _is_shown_whole(status: int, fields: FieldsView, policy: Policy) -> bool:
+    """Whether nothing is left out of a head whose Cache-Control stays, and nothing added: nearly always."""
+    if [name for name in consumed_fields(policy) if name in fields]:
+        return False
+    return not (policy.compress and is_encodable(status, fields, policy))
+
+
 def shown(status: int, pairs: Iterable[Pair], policy: Policy) -> list[Pair]:
     """Return the fields of a stored response that clients get."""
+    pairs = list(pairs)
     fields = fields_of(pairs)
     replacing = _cache_control(status, fields, policy)
+    if replacing is None and _is_shown_whole(status, fields, policy):
+        return pairs
     return _shown(status, fields, policy, replacing, is_limited=status >= 300)
 
 
@@ -176,6 +188,8 @@ def _cache_control(
     """Return what Cache-Control is replaced by; None when it stays as it is."""
     if Reason.TYPE_MISMATCH in objections:
         return "no-store"
+    if policy.browser_ttl is None and not is_by_rule and 200 <= status < 300:
+        return None
     directives = parse_response(fields)
     replacing = ", ".join(_all_but(fields, frozenset())) if is_by_rule else None
     if not 200 <= status < 300:

@@ -33,7 +33,7 @@ from edgecache.http.message import FieldsView, RequestHead, ResponseHead
 from edgecache.http.regex import Pattern
 from edgecache.semantics.guards import extension_of, media_type, path_of
 from edgecache.semantics.key import cookies
-from edgecache.semantics.normalising import normalised
+from edgecache.semantics.normalising import normalised, takes_all
 from edgecache.semantics.policy import Policy
 from edgecache.semantics.versioned import AssetNames, By, Versioned, recognise
 
@@ -135,6 +135,12 @@ class Match:
             and (not self.content_types or _is_type(self.content_types, response.fields))
             and (not self.response_fields or _has_fields(self.response_fields, response.fields))
         )
+
+    def may_hold(self, status: int | None, names: AssetNames | None) -> bool:
+        """Whether there are requests of which it holds when their response has this status."""
+        if status is not None and self.statuses and status not in self.statuses:
+            return False
+        return names is not None or self.versioned != _LISTED
 
     def _is_versioned(self, path: str, names: AssetNames | None) -> bool:
         if self.versioned == _LISTED:
@@ -240,6 +246,8 @@ class RuleSet:
         self._of_request: Final = tuple(
             rule for rule in self.rules if not rule.needs_response and not REQUEST_SETTINGS.isdisjoint(rule.settings)
         )
+        self._takes_all: Final = not self._of_request and takes_all(base)
+        self._of_status: Final[dict[int | None, tuple[Rule, ...]]] = {}
         self._policies: Final[dict[tuple[int, ...], Policy]] = {}
 
     def knowing(self, names: AssetNames) -> RuleSet:
@@ -256,13 +264,24 @@ class RuleSet:
     def applied(self, request: RequestHead) -> Applied:
         """Return what the rules make of a request."""
         policy = self.base
+        if self._takes_all:
+            return Applied(self, request, request, policy)
         if self._of_request:
             policy = self.policy([rule for rule in self._of_request if rule.applies(request, None, self.names)])
         return Applied(self, request, normalised(request, policy), policy)
 
     def matching(self, request: RequestHead, response: ResponseHead | None) -> tuple[Rule, ...]:
         """Return the rules that apply, in order. Without a response: those that can be judged without one."""
-        return tuple(rule for rule in self.rules if rule.applies(request, response, self.names))
+        rules = self._possible(None if response is None else response.status)
+        return tuple([rule for rule in rules if rule.applies(request, response, self.names)]) if rules else ()
+
+    def _possible(self, status: int | None) -> tuple[Rule, ...]:
+        """Return the rules that may apply to a response with this status: those built in seldom do."""
+        possible = self._of_status.get(status)
+        if possible is None:
+            possible = tuple(rule for rule in self.rules if rule.match.may_hold(status, self.names))
+            self._of_status[status] = possible
+        return possible
 
     def on_response(self, request: RequestHead, response: ResponseHead) -> Policy:
         """Return what holds for a response; ``request`` as it came."""

@@ -29,7 +29,7 @@ from edgecache.http.negotiation import most_preferred_language, selecting_value
 from edgecache.semantics.stored import Selecting, StoredResponse
 from edgecache.semantics.unkeyed import FREE
 
-__all__ = ["is_of_the_request", "matches", "select", "selecting_fields", "selecting_names", "vary_names"]
+__all__ = ["is_of_the_request", "matches", "select", "selecting", "selecting_fields", "selecting_names", "vary_names"]
 
 _LANGUAGE = "accept-language"
 
@@ -56,6 +56,18 @@ def selecting_names(request: FieldsView, head: ResponseHead, harmless: Collectio
     ``harmless`` are names of fields of which the operator says that they change no response.
     """
     return tuple(sorted({*(vary_names(head.fields) or ()), *(set(_untold(request, head)) - set(harmless))}))
+
+
+def selecting(request: FieldsView, head: ResponseHead, harmless: Collection[str] = ()) -> Selecting:
+    """Return what of a request selects a response to it; ``harmless`` as in ``selecting_names``."""
+    fields = head.fields
+    tells = "vary" in fields or "content-encoding" in fields or "access-control-allow-origin" in fields
+    if head.status < 400 and not tells:
+        return _NOTHING
+    return selecting_fields(request, selecting_names(request, head, harmless))
+
+
+_NOTHING: Final = Selecting()
 
 
 def is_of_the_request(status: int) -> bool:

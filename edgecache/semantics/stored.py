@@ -20,8 +20,11 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import NewType, Protocol
+
+import msgspec
+from msgspec.structs import replace
 
 from edgecache.http.message import Pair, ResponseHead, fields_of
 from edgecache.http.ranges import ContentRange
@@ -59,8 +62,7 @@ class Basis(enum.StrEnum):
     """``negative_ttl``: a client error."""
 
 
-@dataclass(frozen=True, slots=True)
-class Freshness:
+class Freshness(msgspec.Struct, frozen=True, gc=False):
     """The numbers that decide about reuse. Instants are POSIX seconds, durations seconds.
 
     Attributes:
@@ -158,8 +160,7 @@ class Validators:
         return self.etag is not None or self.last_modified is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Selecting:
+class Selecting(msgspec.Struct, frozen=True):
     """Selecting fields (RFC 9111 §4.1): names that ``Vary`` nominated, and the stored request's values.
 
     ``names`` are lower case and sorted; ``values`` are normalised, None where the request had no such field.
@@ -169,8 +170,7 @@ class Selecting:
     values: tuple[str | None, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Birth:
+class Birth(msgspec.Struct, frozen=True):
     """The purge ledger's position when the origin request of a response was sent."""
 
     epoch: bytes
@@ -195,17 +195,18 @@ class Body(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class StoredResponse:
-    """What a store holds and a lookup returns."""
+class StoredResponse(msgspec.Struct, frozen=True, eq=False):
+    """What a store holds and a lookup returns.
+
+    Its ``birth`` is no part of what it is: a lookup moves it on when no purge in between has matched.
+    """
 
     key: CacheKey
     status: int
     fields: Sequence[Pair]
     body: Body
     freshness: Freshness
-    birth: Birth = field(compare=False)
-    """No part of what it is: a lookup moves it on when no purge in between has matched."""
+    birth: Birth
     selecting: Selecting = Selecting()
     validators: Validators = Validators()
     content_range: ContentRange | None = None
@@ -214,8 +215,19 @@ class StoredResponse:
     uri: str = ""
     encodable: bool = False
     """Whether clients may get it in a content coding; what they see then says that it varies."""
-    rendered: bytes = field(default=b"", compare=False)
+    rendered: bytes = b""
     """Status line and those ``fields`` that clients see, as bytes, rendered once when stored."""
+
+    def __eq__(self, other: object) -> bool:
+        return self._compared() == other._compared() if isinstance(other, StoredResponse) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._compared())
+
+    def _compared(self) -> tuple[object, ...]:
+        """All but ``birth`` and ``rendered``."""
+        values = msgspec.structs.astuple(self)
+        return (*values[:5], *values[6:-1])
 
     def field(self, name: str) -> str | None:
         """The first value of a field, ``name`` in lower case; None when there is none."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -40,7 +40,7 @@ from edgecache.semantics.freshness import (
     is_of_a_rule,
     own_via,
 )
-from edgecache.semantics.guards import is_ambiguous, path_of, type_contradicts
+from edgecache.semantics.guards import is_ambiguous, type_contradicts
 from edgecache.semantics.key import are_plain_cookies, cookies, url_of
 from edgecache.semantics.normalising import without_other_cookies
 from edgecache.semantics.policy import Policy
@@ -82,7 +82,7 @@ class Case(msgspec.Struct, frozen=True):
     """A response that may be stored, and everything that is known about it.
 
     ``request`` is normalised, ``freshness`` is what ``assess`` made of the head; ``sent`` is the head as the origin
-    sent it, before rules amended it.
+    sent it, before rules amended it; ``directives`` are those that this cache obeys.
     """
 
     request: RequestHead
@@ -91,11 +91,7 @@ class Case(msgspec.Struct, frozen=True):
     freshness: Freshness
     policy: Policy
     sent: ResponseHead
-
-    @property
-    def directives(self) -> ResponseDirectives:
-        """The directives that this cache obeys."""
-        return self.governing.directives
+    directives: ResponseDirectives
 
     @property
     def is_explicit(self) -> bool:
@@ -125,8 +121,8 @@ def objections(
 
     ``sent`` is the head as the origin sent it, when rules have amended it.
     """
-    case = Case(request, head, governing, freshness, policy, sent or head)
-    return tuple(dict.fromkeys(reason for reason, speaks_against in CHECKS if speaks_against(case)))
+    case = Case(request, head, governing, freshness, policy, sent or head, governing.directives)
+    return tuple(dict.fromkeys([reason for reason, speaks_against in CHECKS if speaks_against(case)]))
 
 
 def refusal(
@@ -143,7 +139,8 @@ def refusal(
 
 def refusal_of_update(request: RequestHead, head: ResponseHead, policy: Policy) -> Reason | None:
     """Return why a stored response must not be kept with the head that a 304 gave it, or None (RFC 9111 §3.2)."""
-    case = Case(request, head, govern(head.fields, policy), Freshness(0.0, 0.0), policy, head)
+    governing = govern(head.fields, policy)
+    case = Case(request, head, governing, Freshness(0.0, 0.0), policy, head, governing.directives)
     return next((reason for reason, speaks_against in _OF_UPDATES if speaks_against(case)), None)
 
 
@@ -156,7 +153,7 @@ def _is_never_stored(case: Case) -> bool:
 
 
 def _is_not_cacheable_unasked(case: Case) -> bool:
-    return not (case.is_explicit or case.head.status in HEURISTICALLY_CACHEABLE or case.directives.public)
+    return not (case.head.status in HEURISTICALLY_CACHEABLE or case.directives.public or case.is_explicit)
 
 
 def _is_not_understood(case: Case) -> bool:
@@ -177,7 +174,7 @@ def _is_private(case: Case) -> bool:
 
 
 def _varies_on_everything(case: Case) -> bool:
-    return selection.vary_names(case.head.fields) is None
+    return "vary" in case.head.fields and selection.vary_names(case.head.fields) is None
 
 
 def _has_too_many_tags(case: Case) -> bool:
@@ -185,7 +182,7 @@ def _has_too_many_tags(case: Case) -> bool:
 
 
 def _is_asked_not_to(case: Case) -> bool:
-    return parse_request(case.request.fields).no_store
+    return "cache-control" in case.request.fields and parse_request(case.request.fields).no_store
 
 
 def _is_authenticated(case: Case) -> bool:
@@ -205,7 +202,7 @@ def _sets_a_cookie(case: Case) -> bool:
 
 
 def _has_no_name(case: Case) -> bool:
-    return is_ambiguous(path_of(case.request.target))
+    return is_ambiguous(case.request.target.partition("?")[0])
 
 
 def _is_mistyped(case: Case) -> bool:
@@ -215,7 +212,8 @@ def _is_mistyped(case: Case) -> bool:
 def _may_depend_on_fields(case: Case) -> bool:
     if case.policy.unsafe_ignore_request_fields:
         return False
-    return bool(doubtful(case.request, case.policy, selection.vary_names(case.head.fields) or ()))
+    varied = selection.vary_names(case.head.fields) or () if "vary" in case.head.fields else ()
+    return bool(doubtful(case.request, case.policy, varied))
 
 
 def _may_depend_on_cookies(case: Case) -> bool:
@@ -241,8 +239,10 @@ def is_offered(sent: ResponseHead, said: Governing, received: float) -> bool:
 
 def _is_of_no_use(case: Case) -> bool:
     freshness = case.freshness
-    reusable = freshness.lifetime > 0 and not freshness.must_validate
-    return not (reusable or freshness.grace > 0 or freshness.if_error > 0 or _validators(case.head.fields))
+    if freshness.lifetime > 0 and not freshness.must_validate:
+        return False
+    fields = case.head.fields
+    return not (freshness.grace > 0 or freshness.if_error > 0 or "etag" in fields or "last-modified" in fields)
 
 
 CHECKS: Final[tuple[tuple[Reason, Callable[[Case], bool]], ...]] = (
@@ -280,7 +280,8 @@ _OF_UPDATES: Final = tuple(
 def as_others_ask(request: RequestHead, stored: StoredResponse, policy: Policy) -> RequestHead:
     """Return the request without credentials that could not have got ``stored``: the answer would be for one alone."""
     head, fields = stored.head(), request.fields
-    case = Case(request, head, govern(head.fields, policy), stored.freshness, policy, head)
+    governing = govern(head.fields, policy)
+    case = Case(request, head, governing, stored.freshness, policy, head, governing.directives)
     if _may_depend_on_cookies(case):
         fields = without_other_cookies(fields, policy.key_cookies)
     if _is_authenticated(case):
@@ -339,10 +340,9 @@ def make(
     governing = govern(head.fields, policy)
     is_update = selecting is not None
     if selecting is None:
-        names = selection.selecting_names(request.fields, head, policy.known_fields)
-        selecting = selection.selecting_fields(request.fields, names)
+        selecting = selection.selecting(request.fields, head, policy.known_fields)
     # What is addressed to this cache stays, for a 304 that does not repeat it (§3.2), and is shown to nobody.
-    pairs = tuple(_kept_fields(head.fields, governing.directives, policy, response_time, is_update=is_update))
+    pairs = _kept_fields(head.fields, governing.directives, policy, response_time, is_update=is_update)
     return StoredResponse(
         key=key,
         status=head.status,
@@ -378,16 +378,16 @@ def luck_of(key: CacheKey, response_time: float) -> float:
 
 def _kept_fields(
     fields: FieldsView, directives: ResponseDirectives, policy: Policy, response_time: float, *, is_update: bool
-) -> Iterable[Pair]:
+) -> tuple[Pair, ...]:
     """RFC 9111 §3.1, less what qualified no-cache and private name (§5.2.2.4, §5.2.2.7)."""
     left_out = _NOT_STORED | directives.no_cache_fields | directives.private_fields
-    for name, value in fields.items():
-        if name.lower() not in left_out:
-            yield sys.intern(str(name)), value  # names are few, and stores keep each of them once
+    # Names are few, and stores keep each of them once.
+    kept = [(sys.intern(str(name)), value) for name, value in fields.items() if name.lower() not in left_out]
     if "date" not in fields:
-        yield "Date", format_http_date(response_time)
+        kept.append(("Date", format_http_date(response_time)))
     if not is_update or own_via(policy) not in fields.getall("via", ()):
-        yield "Via", own_via(policy)
+        kept.append(("Via", own_via(policy)))
+    return tuple(kept)
 
 
 def _validators(fields: FieldsView) -> Validators:

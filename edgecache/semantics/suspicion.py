@@ -72,7 +72,8 @@ def suspicions(stored: StoredResponse, rules: RuleSet) -> tuple[Suspicion, ...]:
     """Return everything that is wrong with a stored response."""
     request, head = _request(stored), stored.head()
     policy = rules.on_response(request, head)
-    case = Case(request, head, govern(head.fields, policy), stored.freshness, policy, head)
+    governing = govern(head.fields, policy)
+    case = Case(request, head, governing, stored.freshness, policy, head, governing.directives)
     found = [Suspicion(reason, reason.explanation) for reason, speaks_against in _OF_STORED if speaks_against(case)]
     if policy.unsafe_ignore_content_type and type_contradicts(request, head):
         rule = rules.deciding(rules.matching(request, head), "unsafe_ignore_content_type")

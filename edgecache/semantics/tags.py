@@ -11,6 +11,7 @@ segment which the path does not have is left out.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 from edgecache.http.message import FieldsView, RequestHead, ResponseHead
@@ -25,15 +26,18 @@ MAX_TAG_LENGTH: Final = 1024
 """Fastly's limit for one key; 256 of them are four times what its documentation recommends."""
 
 _SEPARATORS: Final = re.compile(r"[\s,]+")
+_NONE: Final[frozenset[str]] = frozenset()
 PLACE: Final = re.compile(r"\{(host|[1-9])\}")
 
 
 def tags_of(request: RequestHead, head: ResponseHead, policy: Policy) -> frozenset[str] | None:
     """Return every label of a response: of its fields, its groups and the rules; None when there are too many."""
+    fields = head.fields
+    names = [name for name in policy.tag_fields if name in fields]
+    if not (names or policy.tags or "cache-groups" in fields):
+        return _NONE
     groups = group_tags(request, head)
-    tags = frozenset(_tags(head.fields, policy.tag_fields))
-    if policy.tags:
-        tags |= frozenset(_filled_in(request, policy.tags))
+    tags = frozenset(_tags(fields, names)).union(_filled_in(request, policy.tags))
     if not tags:
         return groups
     if groups is None or len(tags) > MAX_TAGS or any(len(tag) > MAX_TAG_LENGTH for tag in tags):
@@ -41,8 +45,8 @@ def tags_of(request: RequestHead, head: ResponseHead, policy: Policy) -> frozens
     return tags | groups
 
 
-def _tags(fields: FieldsView, names: tuple[str, ...]) -> list[str]:
-    lines = [line for name in names if name in fields for line in fields.getall(name)]
+def _tags(fields: FieldsView, names: Iterable[str]) -> list[str]:
+    lines = [line for name in names for line in fields.getall(name)]
     return [tag for line in lines for tag in _SEPARATORS.split(line) if tag]
 
 

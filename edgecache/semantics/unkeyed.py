@@ -26,7 +26,7 @@ from functools import lru_cache
 from typing import Final
 
 from edgecache.http.memo import LONGEST_REMEMBERED
-from edgecache.http.message import RequestHead
+from edgecache.http.message import KnownFields, RequestHead
 from edgecache.semantics.key import cookies
 from edgecache.semantics.policy import Policy
 
@@ -158,9 +158,12 @@ def doubtful(request: RequestHead, policy: Policy, varied: Collection[str] = ())
 
     ``varied`` are names in the response's Vary, lower case.
     """
+    strange = _strange(request)
+    if not strange:
+        return ()
     return tuple(
         name
-        for name in dict.fromkeys(map(str.lower, _strange(request)))
+        for name in dict.fromkeys(map(str.lower, strange))
         if name not in varied and name not in policy.key_fields and name not in policy.known_fields
     )
 
@@ -177,7 +180,18 @@ def has_credentials(request: RequestHead, policy: Policy) -> bool:
 
 def _strange(request: RequestHead) -> list[str]:
     """Return the name of each field line that is not known. Nearly always there is none, and it is asked often."""
-    scheme, authority, has_content = request.scheme, request.authority, request.method not in ("GET", "HEAD")
+    fields, has_content = request.fields, request.method not in ("GET", "HEAD")
+    if not isinstance(fields, KnownFields):
+        return _strange_of(request, has_content)
+    asked = "strange", request.scheme, request.authority, has_content
+    strange: list[str] | None = fields.known.get(asked)
+    if strange is None:
+        strange = fields.known[asked] = _strange_of(request, has_content)
+    return strange
+
+
+def _strange_of(request: RequestHead, has_content: bool) -> list[str]:
+    scheme, authority = request.scheme, request.authority
     return [
         name
         for name, value in request.fields.items()

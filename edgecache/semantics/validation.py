@@ -9,8 +9,9 @@ Departure
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from edgecache.http.conditional import asks_for_everything, has_cache_conditions, without_conditions
 from edgecache.http.fields import format_http_date

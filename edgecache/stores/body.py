@@ -62,7 +62,7 @@ def slices(chunks: tuple[bytes, ...], start: int, stop: int) -> tuple[memoryview
         if offset >= stop:
             break
         view = memoryview(chunk)[max(start - offset, 0) : stop - offset]
-        views.extend(view[at : at + SLICE] for at in range(0, len(view), SLICE))
+        views += [view[at : at + SLICE] for at in range(0, len(view), SLICE)]
         offset += len(chunk)
     if not 0 <= start <= stop <= offset:
         raise StoreError(f"no bytes {start} to {stop} in a body of {offset}")

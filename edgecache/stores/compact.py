@@ -16,10 +16,11 @@ Called by ``stores.memory``.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from operator import attrgetter
 from typing import Final, TypeVar
+
+from msgspec.structs import replace
 
 from edgecache.http.field_lines import FieldLines
 from edgecache.http.message import Pair
@@ -30,8 +31,15 @@ __all__ = ["Compactor", "ReadValidators"]
 _MOST_KNOWN: Final = 1024
 """Values of each kind that are known to be in common."""
 
-_ETAG: Final = re.compile(rb"(?im)^etag: (.*)\r$")
-_LAST_MODIFIED: Final = re.compile(rb"(?im)^last-modified: (.*)\r$")
+_ETAG: Final = b"\netag: "
+_LAST_MODIFIED: Final = b"\nlast-modified: "
+
+_NAMES: Final = (
+    *("lifetime", "grace", "if_error", "if_unreachable", "keep"),
+    *("if_gone", "eager", "sliding", "slides_until"),
+)
+"""The numbers of ``Freshness`` that many responses have in common."""
+_DURATIONS: Final = attrgetter(*_NAMES)
 
 _NO_TAGS: Final[frozenset[str]] = frozenset()
 
@@ -61,19 +69,11 @@ class Compactor:
         )
 
     def _freshness(self, freshness: Freshness) -> Freshness:
-        numbers = self._numbers
-        return replace(
-            freshness,
-            lifetime=_known(numbers, float(freshness.lifetime)),
-            grace=_known(numbers, float(freshness.grace)),
-            if_error=_known(numbers, float(freshness.if_error)),
-            if_unreachable=_known(numbers, float(freshness.if_unreachable)),
-            keep=_known(numbers, float(freshness.keep)),
-            if_gone=_known(numbers, float(freshness.if_gone)),
-            eager=_known(numbers, float(freshness.eager)),
-            sliding=_known(numbers, float(freshness.sliding)),
-            slides_until=_known(numbers, float(freshness.slides_until)),
-        )
+        numbers = list(map(float, _DURATIONS(freshness)))
+        known = self._numbers
+        if len(known) >= _MOST_KNOWN:
+            known.clear()
+        return replace(freshness, **dict(zip(_NAMES, map(known.setdefault, numbers, numbers), strict=True)))
 
 
 class ReadValidators(Validators):
@@ -105,22 +105,26 @@ class ReadValidators(Validators):
         return hash((self.etag, self.last_modified))
 
 
-def _read(field: re.Pattern[bytes], lines: bytes) -> str | None:
-    found = field.search(lines)
-    return None if found is None else found[1].decode("latin-1")
+def _read(beginning: bytes, lines: bytes) -> str | None:
+    found = (b"\n" + lines).lower().find(beginning)
+    if found < 0:
+        return None
+    start = found + len(beginning) - 1
+    return lines[start : lines.find(b"\r\n", start)].decode("latin-1")
 
 
 def _validators(response: StoredResponse, fields: Sequence[Pair]) -> Validators:
-    if isinstance(response.validators, ReadValidators) or not isinstance(fields, FieldLines):
+    if isinstance(response.validators, ReadValidators) or type(fields) is not FieldLines:
         return response.validators
     read = ReadValidators(fields.lines)
     return read if read == response.validators else response.validators
 
 
 def _lines(response: StoredResponse) -> Sequence[Pair]:
-    if isinstance(response.fields, FieldLines):
+    if type(response.fields) is FieldLines:
         return response.fields
-    return FieldLines.of(response.fields, response.rendered) or response.fields
+    lines = FieldLines.of(response.fields, response.rendered)
+    return response.fields if lines is None else lines
 
 
 def _known(known: dict[Value, Value], value: Value) -> Value:

@@ -24,8 +24,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from edgecache.errors import StoreError
 from edgecache.semantics.stored import CacheKey, StoredResponse

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+from msgspec import structs
 
 from edgecache.edges.admin import AdminState, make_admin
 from edgecache.edges.deploys import Deploying, Deploys
@@ -213,7 +214,7 @@ def admin(
     )
     memory = MemoryStore(1 << 24)
     for one in stored:
-        memory.put_now(replace(one, birth=ledger.birth()))
+        memory.put_now(structs.replace(one, birth=ledger.birth()))
     rules = RuleSet(DEFAULT)
     origin = Upstreams(OriginSettings(urls=("http://127.0.0.1:9",)))  # that nobody asks
     cache = Cache(origin, TieredStore(memory), ledger, made.counters, rules, lambda: STARTED)

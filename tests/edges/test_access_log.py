@@ -7,12 +7,12 @@ import re
 import resource
 import threading
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from edgecache.edges.access_log import FORMATS, LOG_FIELDS, LineWriter, LogStatistics, access_log
 from edgecache.edges.finished import Aborted, Finished

@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from edgecache.edges.erasures import LATE, Erasures
 from edgecache.edges.purge_messages import Erasure
@@ -25,7 +26,7 @@ TAG = [Selector.of("tag", "gone")]
 
 
 def stored(sequence: int = 6, *tags: str, epoch: bytes = EPOCH, name: str = "a") -> StoredResponse:
-    return replace(response(name, tags=frozenset(tags)), birth=Birth(epoch, sequence))
+    return structs.replace(response(name, tags=frozenset(tags)), birth=Birth(epoch, sequence))
 
 
 def begin(erasures: Erasures, id: str = "1", receipt: Receipt = RECEIPT) -> Erasure:

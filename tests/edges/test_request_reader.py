@@ -72,3 +72,64 @@ async def test_a_request_is_read_as_if_it_were_the_first(peer: Peer, first: byte
     read = RequestReader(peer, SETTINGS).read
     for received in (await message(first), await message(second), await message(first)):
         assert outcome(read, received) == outcome(alone, received)
+
+
+NEXT: Final = (
+    *REQUESTS,
+    b"GET //a HTTP/1.1\r\nHost: a.example\r\nCookie: x\r\n\r\n",
+    b"GET /a#b HTTP/1.1\r\nHost: a.example\r\nCookie: x\r\n\r\n",
+    b"GET /\xe4 HTTP/1.1\r\nHost: a.example\r\nCookie: x\r\n\r\n",
+    b"GET /%zz?&&= HTTP/1.1\r\nHost: a.example\r\nCookie: x\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: a.example\r\nCookie: x\r\n\r\n",
+    b"POST /a HTTP/1.1\r\nHost: a.example\r\nCookie: x\r\n\r\n",
+    b"GET  /a HTTP/1.1\r\nHost: a.example\r\nCookie: x\r\n\r\n",
+    b"\r\nGET /a HTTP/1.1\r\nHost: a.example\r\nCookie: x\r\n\r\n",
+    b"GET /a HTTP/1.1\r\nHost: a.example\r\nCookie: x\r\n\r\nGET /b HTTP/1.1\r\nHost: a.example\r\nCookie: x\r\n\r\n",
+    b"GET /" + b"a" * SETTINGS.max_target + b" HTTP/1.1\r\nHost: a.example\r\nCookie: x\r\n\r\n",
+)
+
+
+def taken(inflow: Inflow, *requests: bytes) -> list[object]:
+    """Return what becomes of requests that are sent one after the other, each when the one before was answered."""
+    found: list[object] = []
+    for request in requests:
+        inflow.feed(request)
+        while (incoming := inflow.pop()) is not None:
+            if isinstance(incoming, ClientError):
+                return [*found, (incoming.status, incoming.reason)]
+            message, content = incoming
+            facts = (message.method, message.path, message.version, message.raw_headers, list(message.headers.items()))
+            found.append((*facts, message.should_close, message.upgrade, message.chunked, content.is_eof()))
+            inflow.consumed()
+    return found
+
+
+def new_inflow() -> Inflow:
+    return Inflow(cast("asyncio.Transport", _NoTransport()), SETTINGS, lambda: None)
+
+
+@pytest.mark.parametrize("first", REQUESTS)
+@pytest.mark.parametrize("second", NEXT)
+async def test_a_request_is_the_message_that_it_would_be_without_those_before(first: bytes, second: bytes) -> None:
+    requests = (first, second, second, first)
+    expected: list[object] = []
+    for request in requests:
+        alone = new_inflow()
+        expected += taken(alone, request)
+        if taken(alone, REQUESTS[0]) == []:  # after that one there is no other
+            break
+    assert taken(new_inflow(), *requests) == expected
+
+
+async def test_what_is_sent_ahead_of_responses_keeps_its_place() -> None:
+    inflow = new_inflow()
+    taken(inflow, REQUESTS[0])
+    for request in REQUESTS[:3]:
+        inflow.feed(request)
+    paths = []
+    while (incoming := inflow.pop()) is not None:
+        assert isinstance(incoming, tuple)
+        paths.append(f"{incoming[0].method} {incoming[0].path}")
+        inflow.consumed()
+    assert paths == ["GET /a", "GET /b?c", "HEAD /b"]
+    assert taken(inflow, *REQUESTS[:2]) == taken(new_inflow(), *REQUESTS[:2])

@@ -55,6 +55,9 @@ class ScriptedEngine:
         self._see(request)
         return hit(request)
 
+    def begin(self, request: Request, landed: Callable[[], None]) -> None:
+        """Leave everything to ``handle``."""
+
     async def handle(self, request: Request) -> Delivery:
         self._see(request)
         handler = self.handlers.get(request.head.target)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from edgecache.http.glob import Glob
 from edgecache.purging.selector import Selector
@@ -33,7 +33,7 @@ def put(edge: RunningEdge, target: str, *lines: str, status: int = 200) -> None:
     """Put a response into the store past every guard, as an edge of an earlier release might have."""
     asked = request(target=target)
     made = store(answer(*lines, status=status), of=asked, at=FakeClock().now)
-    assert edge.parts.memory.put_now(dataclasses.replace(made, birth=edge.parts.ledger.birth()))
+    assert edge.parts.memory.put_now(structs.replace(made, birth=edge.parts.ledger.birth()))
 
 
 async def scan(edge: RunningEdge, *, purge: bool = False) -> dict[str, Any]:

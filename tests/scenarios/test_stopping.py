@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.scenarios.composed import edge_before, requested, settled
 from tests.scenarios.rig import Hold, Reply, ScriptedOrigin, download, fetch
 
 
@@ -69,3 +70,20 @@ async def test_a_second_signal_stops_at_once(origin: ScriptedOrigin, program: Pr
     program.process.send_signal(signal.SIGTERM)
     assert await program.process.wait() == 1
     assert not (await running.rest()).complete
+
+
+@pytest.mark.parametrize("others", [0, 3])
+async def test_who_waits_for_the_origin_is_let_go(origin: ScriptedOrigin, others: int) -> None:
+    hold = Hold()
+    origin.script = lambda _: Reply(200, {"Cache-Control": "private"}, b"x", hold=hold)
+    async with edge_before(origin.url) as edge:
+        waiting = [await edge.download("/") for _ in range(1 + others)]
+        await requested(edge, 1 + others)
+        await hold.reached()
+        await edge.parts.public.force()
+        for each in waiting:
+            with pytest.raises(ConnectionError):
+                await each.head()
+        hold.release()
+        await settled(edge)
+        assert origin.asked() == 1

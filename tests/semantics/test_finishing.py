@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edgecache.http.conditional import Precondition, evaluate
 from edgecache.semantics.finishing import Examined, examined, finished, is_worth_examining, made_tag
@@ -166,7 +167,7 @@ def test_age_and_jitter_stay_what_they_were() -> None:
     before = stored(*lines, policy=policy, delay=2.0, body=BODY)
     made = finished(before, Examined(is_as_named=True), policy)
     assert isinstance(made, StoredResponse)
-    assert made.freshness == replace(before.freshness, immutable=True)
+    assert made.freshness == structs.replace(before.freshness, immutable=True)
     assert made.freshness.age(NOW) == 32
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edgecache.http.message import ResponseHead
 from edgecache.semantics.freshness import assess, govern
@@ -243,7 +244,7 @@ def test_luck_is_spread_evenly_over_keys_and_anew_each_time() -> None:
 
 
 def numbers(**changes: float) -> Freshness:
-    return replace(Freshness(generated_at=NOW, lifetime=60, sliding=100, slides_until=1000), **changes)
+    return structs.replace(Freshness(generated_at=NOW, lifetime=60, sliding=100, slides_until=1000), **changes)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edgecache.http.fields import parse_age
 from edgecache.http.message import ResponseHead
@@ -99,8 +100,8 @@ def test_jitter_is_the_difference_that_it_made() -> None:
 
 def test_what_has_changed_since_is_told() -> None:
     made = stored("Cache-Control: max-age=60", policy=Policy(sliding=100.0))
-    ended = replace(made, freshness=made.freshness.ended(NOW + 10))
-    used = replace(made, freshness=made.freshness.used(NOW + 30))
+    ended = structs.replace(made, freshness=made.freshness.ended(NOW + 10))
+    used = structs.replace(made, freshness=made.freshness.used(NOW + 30))
     assert lifetime(ended, DEFAULT, cite, NOW, softly_purged=True).terms[-1].what == "ended by a soft purge"
     assert lifetime(used, DEFAULT, cite, NOW).terms[-1].what == "prolonged by use"
     other = stored("Cache-Control: max-age=60")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from edgecache.http.message import ResponseHead
 from edgecache.semantics import releases
@@ -113,7 +114,7 @@ def test_an_error_is_no_page_of_a_release() -> None:
 
 def test_what_may_have_been_purged_is_confirmed_by_the_origin() -> None:
     page = stored("Cache-Control: max-age=60")
-    doubted = replace(page, freshness=page.freshness.unproven())
+    doubted = structs.replace(page, freshness=page.freshness.unproven())
     assert isinstance(decide(request(), [doubted], PAGES, NOW, held=True), Validate)
 
 

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
+from msgspec.structs import replace
 
 from edgecache.http.message import RequestHead, ResponseHead
 from edgecache.semantics.policy import DEFAULT, Policy

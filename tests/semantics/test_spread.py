@@ -16,11 +16,12 @@ import os
 import random
 import re
 from bisect import bisect_left
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec import structs
 
 from edgecache.semantics.freshness import assess, govern
 from edgecache.semantics.policy import DEFAULT, Policy
@@ -115,7 +116,7 @@ class Simulation:
         came = at + self._dice.lognormvariate(math.log(FETCH), 0.5)
         governing, luck = govern(HEAD.fields, self._policy), luck_of(key, came)
         judged = assess(HEAD, governing, self._policy, request_time=at, response_time=came, luck=luck)
-        return replace(TEMPLATE, key=key, freshness=judged, response_time=came)
+        return structs.replace(TEMPLATE, key=key, freshness=judged, response_time=came)
 
 
 @functools.cache

@@ -11,10 +11,10 @@ instead of the same objects.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Final
 
 import pytest
+from msgspec.structs import replace
 
 from edgecache.engine.walk import Walkable
 from edgecache.errors import StoreError

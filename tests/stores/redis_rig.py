@@ -7,9 +7,11 @@ that no test uses up. Time for the breaker is a number in the test.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from edgecache.errors import StoreError
 from edgecache.semantics.stored import Freshness, StoredResponse

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-
 import pytest
+from msgspec.structs import fields, replace
 
 from edgecache.http.field_lines import FieldLines
 from edgecache.http.message import fields_of, render_fields, render_status_line
@@ -19,7 +18,7 @@ def copied(number: float) -> float:
 
 def one_of_many(name: str) -> StoredResponse:
     """Return a response whose parts are objects of its own."""
-    lasting = {one.name: copied(60.5) for one in fields(Freshness) if one.type == "float"}
+    lasting = {one.name: copied(60.5) for one in fields(Freshness) if one.type is float}
     made = response(
         name,
         freshness=Freshness(**lasting),  # type: ignore[arg-type]

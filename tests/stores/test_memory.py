@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from edgecache.http.message import fields_of
 from edgecache.semantics.stored import CacheKey, Freshness, StoredResponse
@@ -56,7 +57,7 @@ def test_a_miss_is_not_a_use_and_a_replaced_head_is() -> None:
     store.put_now(a)
     store.put_now(b)
     store.lookup_now(key("zzz"))
-    assert store.replace_now(a, replace(a, freshness=Freshness(5.0, 5.0)))
+    assert store.replace_now(a, structs.replace(a, freshness=Freshness(5.0, 5.0)))
     store.put_now(response("c"))
     assert kept(store, "abc") == "ac"
 
@@ -105,7 +106,7 @@ class Remote:
 
 def test_a_body_that_is_not_in_memory_is_refused() -> None:
     store = MemoryStore(100_000)
-    assert not store.put_now(replace(response(), body=Remote()))
+    assert not store.put_now(structs.replace(response(), body=Remote()))
     assert store.statistics().refused == 1
 
 
@@ -114,7 +115,7 @@ def test_a_shared_body_counts_once_while_its_head_is_replaced() -> None:
     store = MemoryStore(2 * (weighed(old) + COUNTED))
     store.put_now(response("a", b"x" * 10_000))
     store.put_now(old)
-    new = replace(old, freshness=Freshness(5.0, 5.0))
+    new = structs.replace(old, freshness=Freshness(5.0, 5.0))
     assert new.body is old.body
     assert store.replace_now(old, new)
     assert kept(store, "ab") == "ab"
@@ -139,7 +140,7 @@ def test_what_was_put_can_be_removed_by_the_value_it_was_put_as() -> None:
     "heavier",
     [
         response(body=b"hello, world"),
-        replace(response(), body=MemoryBody((b"he", b"llo"))),
+        structs.replace(response(), body=MemoryBody((b"he", b"llo"))),
         response(uri="http://example.com/another"),
         response(tags=frozenset({"product:1", "home", "third"})),
         response(rendered=response().rendered * 2),

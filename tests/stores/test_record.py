@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from edgecache.errors import ConfigError, StoreError
 from edgecache.http.ranges import ContentRange
@@ -281,11 +282,11 @@ def test_an_identity_does_not_ask_how_values_are_held() -> None:
     same = response(
         body=b"",
         fields=tuple((Name(name), value) for name, value in response().fields),
-        freshness=replace(response().freshness, lifetime=60),
+        freshness=structs.replace(response().freshness, lifetime=60),
         birth=Birth(b"moved on", 9),
         rendered=b"other",
     )
-    same = replace(same, body=MemoryBody((b"he", b"llo")))
+    same = structs.replace(same, body=MemoryBody((b"he", b"llo")))
     assert identity(same) == identity(response())
 
 

@@ -6,10 +6,10 @@ import asyncio
 import os
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from edgecache.errors import StoreError
 from edgecache.semantics.stored import Freshness

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from edgecache.errors import StoreError
 from edgecache.semantics.stored import Freshness, Selecting, StoredResponse
