@@ -26,9 +26,10 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from edgecache.http.message import RequestHead, ResponseHead, fields_of
 from edgecache.processes import garbage
